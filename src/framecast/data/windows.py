@@ -6,6 +6,8 @@ number of workers, and on every process of a distributed run. A window never cro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,6 +57,11 @@ class Windows:
         actions = torch.from_numpy(self.store.action[rows[:-1]])
         state = self.store.state
         return Clip(frames, actions, None if state is None else torch.from_numpy(state[rows]))
+
+    def batches(self, starts: NDArray[np.int64], batch_size: int) -> Iterator[Clip]:
+        """The windows that begin at these rows, in order; the last batch may be smaller."""
+        for first in range(0, len(starts), batch_size):
+            yield self.at(starts[first : first + batch_size])
 
     def _starts(self, stride: int) -> NDArray[np.int64]:
         return np.concatenate(

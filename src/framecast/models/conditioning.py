@@ -1,0 +1,82 @@
+"""What a model is told besides frames: the action, and the robot's state where it is used.
+
+Shape letters: B batch (any leading dimensions), A action, S state, N condition.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from framecast.clip import ClipSpec, VectorSpec
+from framecast.errors import UserError
+from framecast.models.config import Condition
+
+
+class Standardise(nn.Module):
+    """Numbers in their own units -> zero mean and unit variance over the training split."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, vector: VectorSpec) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(vector.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(vector.std), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (values.to(self.mean.dtype) - self.mean) / self.std
+
+
+class Conditioner(nn.Module):
+    """Actions and states in their own units -> the condition (B, N) of the frame predictor.
+
+    A model that conditions on states also predicts them, linear in state and action (Finn 2016),
+    so that it can roll out where future states are unknown.
+
+    Attributes:
+        size: N; 0 when the model is told nothing.
+
+    Raises UserError when the data has no states and the condition needs them.
+    """
+
+    def __init__(self, condition: Condition, spec: ClipSpec) -> None:
+        super().__init__()
+        self.tells_nothing = condition == "none"
+        self.action = Standardise(spec.action)
+        self.state: Standardise | None = None
+        self.size = 0 if self.tells_nothing else spec.action.size
+        if condition == "action+state":
+            if spec.state is None:
+                raise UserError(
+                    "The recipe conditions on action+state, but the data has no states. "
+                    "Set model.condition to action."
+                )
+            self.state = Standardise(spec.state)
+            self.size += spec.state.size
+            self.linear = nn.Linear(spec.action.size + spec.state.size, spec.state.size)
+
+    def standard_states(self, states: Tensor | None) -> Tensor | None:
+        """Standardised states, or None for a model that uses none."""
+        if self.state is None:
+            return None
+        if states is None:
+            raise UserError(
+                "This model conditions on action+state, so it needs the states of the context."
+            )
+        standard: Tensor = self.state(states)
+        return standard
+
+    def forward(self, action: Tensor, standard_state: Tensor | None) -> Tensor:
+        """The condition (B, N) from an action (B, A) and a standardised state (B, S)."""
+        standard: Tensor = self.action(action)
+        if self.tells_nothing:
+            return standard[..., :0]
+        return standard if standard_state is None else torch.cat([standard, standard_state], -1)
+
+    def next_state(self, standard_state: Tensor, action: Tensor) -> Tensor:
+        """The predicted standardised state (B, S) after this action."""
+        with torch.autocast(standard_state.device.type, enabled=False):
+            inputs = torch.cat([self.action(action), standard_state], dim=-1)
+            predicted: Tensor = self.linear(inputs)
+        return predicted

@@ -1,0 +1,70 @@
+"""What changes during a run, each a pure function of the step: a resumed run needs no memory.
+
+Shape letters: T frames, B batch, Z latent.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from framecast.training.recipe import KLConfig, Recipe, TeacherForcingConfig
+
+FINAL_LR_SHARE = 0.01
+
+
+def teacher_forcing_ratio(config: TeacherForcingConfig, epoch: int) -> float:
+    """Probability of being fed the true frame in this epoch (linear decay, as in the course)."""
+    epochs_decayed = max(0, epoch - config.start_decay_epoch)
+    return max(config.lower_bound, config.start - config.decay_step * epochs_decayed)
+
+
+def kl_weight(config: KLConfig, step: int, num_steps: int) -> float:
+    """Beta at this step: the maximum times the annealing (Fu 2019 for cyclical)."""
+    if config.annealing == "constant":
+        return config.beta
+    cycles = config.cycles if config.annealing == "cyclical" else 1
+    position = (step / num_steps * cycles) % 1.0
+    return config.beta * min(1.0, position / config.ratio)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Constant, or a half cosine from lr to 1% of it."""
+    lr = recipe.optimizer.lr
+    if recipe.optimizer.lr_schedule == "constant":
+        return lr
+    progress = min(1.0, step / recipe.num_steps)
+    share = (1 + math.cos(math.pi * progress)) / 2
+    return lr * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * share)
+
+
+def feed_truth(
+    config: TeacherForcingConfig, ratio: float, shape: tuple[int, int], seed: int, step: int
+) -> Tensor:
+    """Which inputs of this step's batch are true frames: (T - 1, B) bool."""
+    num_frames, batch_size = shape
+    drawn = {"batch": (1, 1), "sequence": (1, batch_size), "frame": shape}[config.draw]
+    draws = torch.rand(drawn, generator=_generator(seed, step, stream=0))
+    return (draws < ratio).expand(num_frames, batch_size)
+
+
+def latent_noise(shape: tuple[int, int, int], seed: int, step: int) -> Tensor:
+    """Standard normal noise of a step's batch: (T, B, Z)."""
+    return torch.randn(shape, generator=_generator(seed, step, stream=1))
+
+
+def implied_pixel_sigma(beta: float, num_pixels: int) -> float:
+    """The pixel noise for which `mean squared error + beta * KL` is an evidence lower bound.
+
+    With D numbers a frame, |x - y|^2 / (2 sigma^2) + KL has the same minimum as
+    |x - y|^2 / D + beta KL where sigma = sqrt(beta D / 2).
+    """
+    return math.sqrt(beta * num_pixels / 2)
+
+
+def _generator(seed: int, step: int, stream: int) -> torch.Generator:
+    # Distinct odd multipliers keep the streams of neighbouring steps and seeds apart.
+    mixed = seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + stream * 0x94D049BB133111EB
+    return torch.Generator().manual_seed(mixed % 2**63)
