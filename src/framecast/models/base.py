@@ -27,7 +27,7 @@ class Loss:
     """One training loss and its parts, each averaged over batch and predicted frames.
 
     Attributes:
-        total: what is minimised, `reconstruction + beta * kl + state_error`
+        total: what is minimised, `reconstruction + beta * kl` and a small weight of state_error
         reconstruction: mean squared error of pixels in [0, 1]
         kl: nats a frame, summed over the latent's dimensions
         state_error: mean squared error of the predicted state in standard deviations

@@ -162,13 +162,15 @@ class Run:
     def checkpoint_file(self, name: str) -> Path:
         return self.folder / "checkpoints" / f"{name}.safetensors"
 
-    def load_model(self, name: str | None = None) -> VideoModel[Any]:
-        """The trained model in evaluation mode, from the best checkpoint if there is one.
+    def default_checkpoint(self) -> str:
+        """`best`, or `last` where nothing was validated."""
+        return "best" if self.checkpoint_file("best").exists() else "last"
+
+    def load_model(self, name: str) -> VideoModel[Any]:
+        """The trained model in evaluation mode, from the checkpoint of this name.
 
         Raises UserError when there is no checkpoint, or one of another model or data.
         """
-        if name is None:
-            name = "best" if self.checkpoint_file("best").exists() else "last"
         path = self.checkpoint_file(name)
         checkpoint = Checkpoint.load(path)
         spec = self.spec()
