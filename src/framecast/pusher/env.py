@@ -1,0 +1,163 @@
+"""The pusher world as a Gymnasium environment.
+
+A gripper over a bin of objects, seen by a fixed camera. There is no task: the reward is always 0
+and an episode never ends by itself. Past frames and commands do not determine the future: masses,
+frictions, execution noise and the drift of the gripper's yaw come from a hidden random stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from framecast.pusher.appearance import Appearance
+from framecast.pusher.policy import RandomPusherPolicy
+from framecast.pusher.renderer import Camera, Renderer
+from framecast.pusher.scene import (
+    ARM_BODIES,
+    CONTROL_HZ,
+    FINGER_OPEN,
+    REACH_HIGH,
+    REACH_LOW,
+    TIMESTEP,
+    Scene,
+    random_scene,
+    to_mjcf,
+)
+
+MAX_STEP = (0.05, 0.05, 0.03)  # metres a control step
+MAX_LAG = 0.01  # metres; a blocked arm does not save up commands
+EXECUTION_NOISE = 0.001  # metres, standard deviation a step
+YAW_DRIFT = 0.02  # radians, standard deviation a step
+SETTLE_STEPS = 20
+SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP))
+Observation = dict[str, NDArray[Any]]
+
+
+class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
+    """Push objects about in a bin.
+
+    Observation:
+        pixels: (image_size, image_size, 3) uint8
+        state: (3,) float32, the end effector's x, y, z in metres
+
+    Action, (4,) float32: the commanded displacement dx, dy, dz in metres, and the gripper, from -1
+    (open) to 1 (closed). Commands beyond the reach are cut off at its border.
+
+    `reset(seed=s, options={"hidden_seed": h})`: `s` decides all that can be seen at the start, `h`
+    the hidden physics; without it, that follows from `s`.
+
+    `info` holds the truth that no model sees: `object_positions` (N, 3) in metres,
+    `object_shapes`, and `contact`, whether the gripper touches an object.
+
+    Raises RuntimeError when the simulation diverges.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
+    action_names = ("dx", "dy", "dz", "gripper")
+    action_units = ("m", "m", "m", "1")
+    state_names = ("x", "y", "z")
+    state_units = ("m", "m", "m")
+    simulator_version = f"MuJoCo {mujoco.__version__}"
+
+    def __init__(self, image_size: int = 64, render_mode: str | None = None) -> None:
+        self.image_size = image_size
+        self.render_mode = render_mode
+        self.camera = Camera()
+        shape = (image_size, image_size, 3)
+        low, high = np.array(REACH_LOW) - 0.05, np.array(REACH_HIGH) + 0.05
+        self.observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
+            {
+                "pixels": gymnasium.spaces.Box(0, 255, shape, np.uint8),
+                "state": gymnasium.spaces.Box(
+                    low.astype(np.float32), high.astype(np.float32), dtype=np.float32
+                ),
+            }
+        )
+        self.bound = np.array([*MAX_STEP, 1.0], np.float32)
+        self.action_space = gymnasium.spaces.Box(-self.bound, self.bound, dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        super().reset(seed=seed)
+        visible_seed, default_hidden_seed = self.np_random.integers(2**63, size=2).tolist()
+        hidden_seed = (options or {}).get("hidden_seed", default_hidden_seed)
+        self._hidden = np.random.default_rng(hidden_seed)
+        self.scene: Scene = random_scene(np.random.default_rng(visible_seed))
+        self.model: Any = mujoco.MjModel.from_xml_string(to_mjcf(self.scene, self._hidden))
+        self.data: Any = mujoco.MjData(self.model)
+        self._home = self.scene.start.copy()
+        self._target = self.scene.start.copy()
+        self._yaw = 0.0
+        things = range(len(self.scene.things))
+        self._things = np.array([self.model.body(f"thing_{index}").id for index in things])
+        self._arm = np.array([self.model.body(name).id for name in ARM_BODIES])
+        self.renderer = Renderer(
+            self.model, self.image_size, Appearance(self.model, self.scene), self.camera
+        )
+        self._raise_above_things()
+        self._command(gripper=-1.0)
+        mujoco.mj_forward(self.model, self.data)
+        return self._observation(), self._info()
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        command = np.clip(action, -self.bound, self.bound).astype(np.float64)
+        moved = command[:3] + self._hidden.normal(0, EXECUTION_NOISE, 3)
+        position = self.end_effector()  # behind the target where something blocks the way
+        lag = np.clip(self._target - position, -MAX_LAG, MAX_LAG)
+        self._target = np.clip(position + lag + moved, REACH_LOW, REACH_HIGH)
+        self._yaw = 0.9 * self._yaw + self._hidden.normal(0, YAW_DRIFT)
+        self._command(gripper=float(command[3]))
+        mujoco.mj_step(self.model, self.data, nstep=SUBSTEPS)
+        if self.data.warning.number.any():
+            raise RuntimeError("the pusher's simulation diverged")
+        mujoco.mj_forward(self.model, self.data)
+        return self._observation(), 0.0, False, False, self._info()
+
+    def render(self) -> NDArray[np.uint8]:
+        """The present picture, (image_size, image_size, 3) uint8."""
+        return self.renderer.render(self.data)
+
+    def default_policy(self) -> RandomPusherPolicy:
+        """The policy that `framecast record` uses here."""
+        return RandomPusherPolicy(self.bound)
+
+    def end_effector(self) -> NDArray[np.float64]:
+        """x, y, z in metres."""
+        position: NDArray[np.float64] = self.data.site("end_effector").xpos
+        return position.copy()
+
+    def _raise_above_things(self) -> None:
+        """Start above whatever lies under the gripper."""
+        gaps = np.linalg.norm(self.scene.places[:, :2] - self._home[:2], axis=1)
+        radii = np.array([thing.radius for thing in self.scene.things])
+        if (gaps < radii + 0.06).any():
+            self._target[2] = REACH_HIGH[2]
+        self.data.qpos[2] = self._target[2] - self._home[2]
+
+    def _command(self, gripper: float) -> None:
+        opening = FINGER_OPEN * (1 - gripper) / 2
+        self.data.ctrl[:] = [*(self._target - self._home), self._yaw, opening, opening]
+
+    def _observation(self) -> Observation:
+        return {"pixels": self.render(), "state": self.end_effector().astype(np.float32)}
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "object_positions": self.data.xpos[self._things].astype(np.float32),
+            "object_shapes": tuple(thing.shape for thing in self.scene.things),
+            "contact": self._touching(),
+        }
+
+    def _touching(self) -> bool:
+        bodies = self.model.geom_bodyid[self.data.contact.geom]
+        arm = np.isin(bodies, self._arm).any(axis=-1)
+        things = np.isin(bodies, self._things).any(axis=-1)
+        return bool((arm & things).any())
