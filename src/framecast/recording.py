@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from framecast.data.episodes import Episode
+from framecast.data.episodes import SPLITS, Episode
 from framecast.data.splits import assign_splits
 from framecast.data.writer import DatasetWriter, Header
 from framecast.errors import UserError, did_you_mean
@@ -190,7 +190,7 @@ def record(
         for split, episode in zip(splits, episodes, strict=True):
             writer.add(split, episode)
             progress(1)
-    return {split: splits.count(split) for split in dict.fromkeys(splits)}
+    return {split: splits.count(split) for split in SPLITS if split in splits}
 
 
 @contextmanager
