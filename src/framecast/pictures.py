@@ -90,7 +90,7 @@ def _gif(pages: list[Image.Image], durations: list[int]) -> bytes:
     for index, page in enumerate(pages):
         sheet.paste(page, (0, index * page.height))
     palette = sheet.quantize(MAX_GIF_COLOURS, Image.Quantize.MEDIANCUT)
-    frames = [page.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for page in pages]
+    frames = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     buffer = io.BytesIO()
     frames[0].save(
         buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
@@ -102,4 +102,4 @@ def _enlarged(frame: NDArray[np.uint8], scale: int) -> Image.Image:
     image = Image.fromarray(frame)
     if scale == 1:
         return image
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     if not model.uses_states and options.states == "predicted":
         raise UserError("This model does not condition on states, so there is none to predict.")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    clips = evaluation.TestClips.of(options.data or run.dataset(), protocol)
+    clips = evaluation.ProtocolClips.of(options.data or run.dataset(), protocol)
     with progress_bar("evaluating", evaluation.num_passes(clips)) as advance:
         scores = evaluation.evaluate(model, clips, protocol, advance)
     weights = run.checkpoint_file(checkpoint)

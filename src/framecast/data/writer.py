@@ -131,7 +131,7 @@ class _Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file: BinaryIO = path.open("wb")
+        self.file = self._open(path)
         self.frame_shape: tuple[int, ...] = ()
         self.actions: list[NDArray[np.float32]] = []
         self.states: list[NDArray[np.float32]] = []
@@ -166,6 +166,9 @@ class _Spool:
 
     def close(self) -> None:
         self.file.close()
+
+    def _open(self, path: Path) -> BinaryIO:
+        return path.open("wb")
 
 
 def _vector_spec(names: Sequence[str], units: Sequence[str], rows: NDArray[Any]) -> VectorSpec:

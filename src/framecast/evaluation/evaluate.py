@@ -45,7 +45,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class TestClips:
+class ProtocolClips:
     """The clips of a protocol, in stored order, and another clip's actions for each.
 
     Attributes:
@@ -59,7 +59,7 @@ class TestClips:
     stranger: NDArray[np.int64]
 
     @classmethod
-    def of(cls, dataset: Path, protocol: Protocol) -> TestClips:
+    def of(cls, dataset: Path, protocol: Protocol) -> ProtocolClips:
         store = EpisodeStore.open(dataset, protocol.split)
         windows = Windows(store, protocol.num_frames)
         starts = windows.disjoint(first_only=protocol.windows == "first")
@@ -87,13 +87,13 @@ class TestClips:
         return Clip(clip.frames, actions, states)
 
 
-def num_passes(clips: TestClips) -> int:
+def num_passes(clips: ProtocolClips) -> int:
     """How often `evaluate` calls its progress."""
     return -(-len(clips) // BATCH_SIZE)
 
 
 def evaluate(
-    model: VideoModel[Any], clips: TestClips, protocol: Protocol, progress: Progress
+    model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Scores of every row over all clips; the model has to be in evaluation mode."""
     clips.windows.store.spec.require_same_signals(model.spec, whose="the model")
@@ -130,7 +130,11 @@ def clip_noise(model: VideoModel[Any], protocol: Protocol, clips: range, sample:
 
 
 def write_scores(
-    run: Run, protocol: Protocol, clips: TestClips, scores: dict[str, dict[str, Any]], weights: Path
+    run: Run,
+    protocol: Protocol,
+    clips: ProtocolClips,
+    scores: dict[str, dict[str, Any]],
+    weights: Path,
 ) -> Path:
     """The scores with all that decides them, as `evaluation/<protocol>.json` in the run folder."""
     document = {

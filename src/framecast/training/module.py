@@ -18,6 +18,7 @@ from torch.optim import SGD, Adam, Optimizer, RMSprop
 from torch.utils.data import DataLoader, Dataset
 
 from framecast.clip import Clip
+from framecast.data.augment import augment
 from framecast.data.windows import Windows
 from framecast.errors import UserError
 from framecast.metrics import psnr
@@ -26,6 +27,7 @@ from framecast.training import schedules
 from framecast.training.recipe import Recipe
 
 VALIDATION_SEED = 0
+AUGMENTATION_STREAM = 1
 
 
 class TrainingBatches(Dataset[Clip]):
@@ -42,7 +44,11 @@ class TrainingBatches(Dataset[Clip]):
         if index >= len(self):
             raise IndexError(index)
         step = self.steps[index]
-        batch = self.windows.sample(self.recipe.seed, step, self.recipe.clips.batch_size)
+        recipe, config = self.recipe, self.recipe.clips
+        batch = self.windows.sample(recipe.seed, step, config.batch_size)
+        if config.shift or config.brightness:
+            random = np.random.default_rng([recipe.seed, step, AUGMENTATION_STREAM])
+            batch = augment(batch, config.shift, config.brightness, random)
         return batch.take(self.share)
 
 

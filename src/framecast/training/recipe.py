@@ -27,12 +27,16 @@ class ClipsConfig:
         batch_size: clips a step.
         num_workers: processes that load data; 0 loads in the training process, which is fastest
             for a memory-mapped store.
+        shift: training clips are moved by up to this many pixels each way; for few episodes.
+        brightness: and brightened or darkened by up to this share.
     """
 
     context: int = 2
     horizon: int = 10
     batch_size: int = 12
     num_workers: int = 0
+    shift: int = 0
+    brightness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Recipe:
             ("clips.context", self.clips.context, 1, 1000),
             ("clips.horizon", self.clips.horizon, 1, 1000),
             ("clips.batch_size", self.clips.batch_size, 2, 100_000),
+            ("clips.shift", self.clips.shift, 0, 16),
+            ("clips.brightness", self.clips.brightness, 0, 0.5),
             ("teacher_forcing.start", self.teacher_forcing.start, 0, 1),
             ("teacher_forcing.lower_bound", self.teacher_forcing.lower_bound, 0, 1),
             ("teacher_forcing.decay_step", self.teacher_forcing.decay_step, 0, 1),
@@ -198,7 +204,7 @@ def recipe_from(settings: dict[str, Any], where: str) -> Recipe:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     try:
-        recipe = parser.instantiate_classes(parser.parse_object(settings))
+        recipe = parser.instantiate(parser.parse_object(settings))
     except UserError:
         raise
     except Exception as error:

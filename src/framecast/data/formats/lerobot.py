@@ -8,6 +8,7 @@ fault.
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +33,7 @@ from framecast.errors import UserError
 VERSIONS = ("v2.0", "v2.1")
 ACTION_KEYS = ("action", "actions")
 STATE_KEYS = ("observation.state", "state")
+TEMPLATE_FIELDS = {"episode_chunk", "episode_index", "video_key"}
 MAX_JSON_BYTES = 2**28
 
 
@@ -115,6 +117,10 @@ class LeRobotReader:
     def _path(self, template: str, number: int) -> Path:
         chunk = number // int(self.info.get("chunks_size") or 1000)
         text = self._need(template, str)
+        fields = {field for _, field, _, _ in _template_fields(text) if field}
+        if not fields <= TEMPLATE_FIELDS:
+            unknown = ", ".join(sorted(fields - TEMPLATE_FIELDS))
+            raise UserError(f"{self.root}: {template} {text!r} cannot be filled: {unknown}.")
         try:
             relative = text.format(episode_chunk=chunk, episode_index=number, video_key=self.camera)
         except (KeyError, IndexError, ValueError, AttributeError) as error:
@@ -135,6 +141,13 @@ class LeRobotReader:
         if not isinstance(value, kind):
             raise UserError(f"{self.root}/meta/info.json has no usable {key!r}.")
         return value
+
+
+def _template_fields(text: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        return list(string.Formatter().parse(text))
+    except ValueError as error:
+        return [("", str(error), None, None)]
 
 
 def _camera(features: dict[str, Any], wanted: str | None, path: Path) -> str:

@@ -11,7 +11,7 @@ import torch
 from framecast import pictures
 from framecast.clip import Clip
 from framecast.data.windows import Windows
-from framecast.evaluation.evaluate import TestClips, clip_noise
+from framecast.evaluation.evaluate import ProtocolClips, clip_noise
 from framecast.evaluation.protocols import Protocol
 from framecast.models.base import VideoModel
 
@@ -35,7 +35,7 @@ class ClipPictures:
 
 
 def picture_clips(
-    model: VideoModel[Any], clips: TestClips, protocol: Protocol, film_frames: int
+    model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, film_frames: int
 ) -> list[ClipPictures]:
     """Films and strips of a few clips, spread evenly over the test clips, not chosen by eye."""
     numbers = np.unique(np.linspace(0, len(clips) - 1, NUM_CLIPS).astype(int)).tolist()
@@ -43,7 +43,7 @@ def picture_clips(
 
 
 def _picture(
-    model: VideoModel[Any], clips: TestClips, protocol: Protocol, film_frames: int, number: int
+    model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, film_frames: int, number: int
 ) -> ClipPictures:
     clip = _longer(clips, number, max(protocol.num_frames, film_frames))
     true = clip.float_frames(torch.float32)
@@ -69,7 +69,7 @@ def _picture(
     )
 
 
-def _longer(clips: TestClips, number: int, num_frames: int) -> Clip:
+def _longer(clips: ProtocolClips, number: int, num_frames: int) -> Clip:
     """The clip and what its episode holds after it, up to this many frames."""
     store, start = clips.windows.store, clips.starts[number]
     episode = int(np.searchsorted(store.ep_offset, start, side="right")) - 1

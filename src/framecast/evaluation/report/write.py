@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from framecast import __version__
-from framecast.evaluation.evaluate import ROWS, TestClips, read_scores
+from framecast.evaluation.evaluate import ROWS, ProtocolClips, read_scores
 from framecast.evaluation.protocols import Protocol
 from framecast.evaluation.report import figures
 from framecast.evaluation.report.films import NUM_SAMPLES, ClipPictures, picture_clips
@@ -35,7 +35,7 @@ def write_report(run: Run, dataset: Path | None, stage: Callable[[str], None]) -
     recipe = run.recipe()
     stage("imagining futures")
     model = run.load_model(run.default_checkpoint())
-    clips = TestClips.of(dataset or run.dataset(), protocol)
+    clips = ProtocolClips.of(dataset or run.dataset(), protocol)
     pictured = picture_clips(model, clips, protocol, recipe.training.film_frames)
     stage("drawing curves")
     environment = Environment(

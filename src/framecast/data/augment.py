@@ -1,0 +1,33 @@
+"""Other views of the same clips, for data sets of a few episodes.
+
+A clip is moved and brightened as a whole, so that what happens in it, and what the actions mean,
+stays the same. Shape letters: T frames, B batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from framecast.clip import Clip
+
+CHANNEL_SHARE = 0.3  # how much each colour channel is brightened apart from the others
+
+
+def augment(clip: Clip, shift: int, brightness: float, random: np.random.Generator) -> Clip:
+    """Every clip moved by up to `shift` pixels each way and brightened by up to 1 +- `brightness`.
+
+    What moves into the picture repeats its border.
+    """
+    height, width = clip.frames.shape[-2:]
+    frames = clip.frames.clone()
+    for index in range(clip.batch_size):
+        across, down = random.integers(-shift, shift + 1, size=2).tolist()
+        rows = (torch.arange(height) + down).clamp(0, height - 1)
+        columns = (torch.arange(width) + across).clamp(0, width - 1)
+        gain = 1 + brightness * random.uniform(-1, 1)
+        gains = gain + CHANNEL_SHARE * brightness * random.uniform(-1, 1, frames.shape[2])
+        moved = clip.frames[:, index][..., rows, :][..., columns].float()
+        brightened = moved * torch.from_numpy(gains).float()[:, None, None]
+        frames[:, index] = brightened.round().clamp(0, 255).to(torch.uint8)
+    return Clip(frames, clip.actions, clip.states)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from framecast.clip import Clip
+from framecast.data.augment import augment
+
+
+def test_a_clip_is_moved_as_a_whole(clip: Clip):
+    moved = augment(clip, 4, 0.0, np.random.default_rng(0))
+    inner = clip.frames[:, 0, :, 10:-10, 10:-10]
+    offsets = [
+        (across, down)
+        for across in range(-4, 5)
+        for down in range(-4, 5)
+        if (moved.frames[:, 0, :, 10 - down : 54 - down, 10 - across : 54 - across] == inner).all()
+    ]
+    assert len(offsets) == 1
+    assert (moved.actions == clip.actions).all()
+
+
+def test_brightness_scales_a_channel_by_one_gain_in_all_frames(clip: Clip):
+    dark = Clip(clip.frames // 2, clip.actions, clip.states)
+    bright = augment(dark, 0, 0.2, np.random.default_rng(1)).frames[:, 0].float()
+    before = dark.frames[:, 0].float()
+    gains = (bright.sum((0, 2, 3)) / before.sum((0, 2, 3)))[:, None, None]
+    torch.testing.assert_close(bright, before * gains, rtol=0, atol=1.0)
+    assert ((gains > 0.7) & (gains < 1.3) & (gains != 1)).all()
+
+
+def test_nothing_asked_is_nothing_done(clip: Clip):
+    assert (augment(clip, 0, 0.0, np.random.default_rng(0)).frames == clip.frames).all()

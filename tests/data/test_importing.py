@@ -1,0 +1,300 @@
+"""Import of real and broken recordings, through the real command."""
+
+from __future__ import annotations
+
+import errno
+import io
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from framecast.data import writer
+from framecast.data.episodes import EpisodeStore
+from framecast.data.importing import compose_actions, fit_frame, keep_every
+from framecast.errors import UserError
+from tests.conftest import Outcome
+
+Command = Callable[..., Outcome]
+
+
+def made_up_positions() -> np.ndarray:
+    """The real BAIR clip comes without positions; these are invented."""
+    return np.cumsum(np.full((30, 3), 0.01, np.float32), axis=0)
+
+
+def pack_as_course(sample: Path, root: Path, splits: tuple[str, ...] = ("train",)) -> Path:
+    """The real BAIR clip in the course's folders; its positions are made up."""
+    arrays = np.load(sample)
+    for number, split in enumerate(splits):
+        folder = root / split / "traj_0_to_255.tfrecords" / str(number)
+        folder.mkdir(parents=True)
+        (folder / ".DS_Store").write_bytes(b"junk")
+        for step, image in enumerate(arrays["aux1_image"].astype(np.uint8)):
+            Image.fromarray(image).save(folder / f"{step}.png")
+        np.savetxt(folder / "actions.csv", arrays["action"], delimiter=",", fmt="%.9g")
+        positions = made_up_positions()
+        np.savetxt(folder / "endeffector_positions.csv", positions, delimiter=",", fmt="%.9g")
+    return root
+
+
+@pytest.fixture(scope="session")
+def bair(shared_data: Path) -> Path:
+    return shared_data / "bair" / "bair_sample.npz"
+
+
+@pytest.fixture(scope="session")
+def g1(shared_data: Path) -> Path:
+    return shared_data / "g1_pick_bottle"
+
+
+@pytest.fixture
+def two_g1_episodes(g1: Path, tmp_path: Path) -> Path:
+    """A copy of the first two real episodes that a test may break."""
+    copy = tmp_path / "g1"
+    shutil.copytree(g1 / "meta", copy / "meta")
+    lines = (g1 / "meta" / "episodes.jsonl").read_text().splitlines()[:2]
+    (copy / "meta" / "episodes.jsonl").chmod(0o644)
+    (copy / "meta" / "info.json").chmod(0o644)
+    (copy / "meta" / "episodes.jsonl").write_text("\n".join(lines))
+    for name in ("data", "videos"):
+        for file in sorted((g1 / name).rglob("episode_00000[01].*")):
+            target = copy / file.relative_to(g1)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    return copy
+
+
+def test_the_bair_clip_is_the_same_from_npz_and_from_course_folders(
+    bair: Path, tmp_path: Path, framecast: Command
+):
+    course = pack_as_course(bair, tmp_path / "course")
+    assert framecast("import", bair, "--out", tmp_path / "a").code == 0
+    assert framecast("import", course, "--out", tmp_path / "b").code == 0
+    real = np.load(bair)
+    from_npz, from_course = (
+        EpisodeStore.open(tmp_path / name, "train").episode(0) for name in ("a", "b")
+    )
+    np.testing.assert_array_equal(from_npz.frames, real["aux1_image"])
+    np.testing.assert_array_equal(from_course.frames, real["aux1_image"])
+    np.testing.assert_allclose(from_npz.actions, real["action"][:-1], rtol=1e-6)
+    np.testing.assert_allclose(from_course.actions, real["action"][:-1], rtol=1e-6)
+    assert from_npz.states is None
+    np.testing.assert_allclose(from_course.states, made_up_positions(), rtol=1e-6)
+
+
+def test_course_splits_are_kept_whatever_their_names(
+    bair: Path, tmp_path: Path, framecast: Command
+):
+    course = pack_as_course(bair, tmp_path / "course", ("train", "val", "test"))
+    assert framecast("import", course, "--out", tmp_path / "out").code == 0
+    names = {file.stem for file in (tmp_path / "out").iterdir()}
+    assert names == {"train", "validation", "test"}
+
+
+def test_real_g1_recordings_keep_every_third_frame_with_the_last_command_between(
+    two_g1_episodes: Path, tmp_path: Path, framecast: Command
+):
+    out = tmp_path / "out"
+    done = framecast("import", two_g1_episodes, "--out", out, "--fps", 10, "--split", "1,0,0")
+    assert done.code == 0, done.err
+    store = EpisodeStore.open(out, "train")
+    assert store.spec.fps == 10
+    assert store.spec.action.names[0] == "kLeftShoulderPitch"
+    for number in range(2):
+        table = pq.read_table(
+            two_g1_episodes / f"data/chunk-000/episode_{number:06d}.parquet"
+        ).to_pydict()
+        episode = store.episode(number)
+        states, actions = np.array(table["observation.state"]), np.array(table["action"])
+        assert len(episode.frames) == -(-len(states) // 3)
+        np.testing.assert_allclose(episode.states, states[::3], rtol=1e-6)
+        expected = actions[2 : 3 * (len(episode.frames) - 1) : 3]
+        np.testing.assert_allclose(episode.actions, expected, rtol=1e-6)
+    video = "videos/chunk-000/observation.images.cam_high/episode_000000.mp4"
+    with av.open(str(two_g1_episodes / video)) as container:
+        decoded = itertools.islice(container.decode(video=0), 7)
+        frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
+    square = Image.fromarray(frames[6]).crop((80, 0, 560, 480))
+    expected_frame = np.asarray(square.resize((64, 64), Image.Resampling.BOX), int)
+    assert np.abs(store.episode(0).frames[2].astype(int) - expected_frame).max() <= 1
+
+
+def test_the_action_index_cannot_be_off_by_one(tmp_path: Path, framecast: Command):
+    """Frame t + 1 shows the sum of all actions up to t: any other index is seen at once."""
+    actions = np.arange(1, 20, dtype=np.float32)[:, None] % 5
+    levels = np.concatenate([[0], np.cumsum(actions[:-1, 0])]).astype(np.uint8)
+    image = np.broadcast_to(levels[:, None, None, None], (19, 16, 16, 3))
+    np.savez(tmp_path / "traj_00000.npz", image=image, action=actions)
+    for fps in (5, 2.5):
+        out = tmp_path / f"out{fps}"
+        source = tmp_path / "traj_00000.npz"
+        assert framecast("import", source, "--out", out, "--size", 16, "--fps", fps).code == 0
+        episode = EpisodeStore.open(out, "train").episode(0)
+        seen = episode.frames[:, 0, 0, 0].astype(float)
+        np.testing.assert_array_equal(np.diff(seen), episode.actions[:, 0])
+
+
+def test_displacements_add_up_and_targets_take_the_last():
+    actions = np.arange(14, dtype=np.float32).reshape(7, 2)
+    composed = compose_actions(actions, 3, ("displacement", "target"))
+    np.testing.assert_array_equal(composed, [[0 + 2 + 4, 5], [6 + 8 + 10, 11]])
+
+
+def test_a_letterboxed_frame_is_whole_and_a_cropped_one_fills_the_square():
+    frame = np.full((40, 80, 3), 200, np.uint8)
+    assert (fit_frame(frame, 16, "crop") == 200).all()
+    boxed = fit_frame(frame, 16, "letterbox")
+    assert (boxed[4:12] == 200).all()
+    assert not boxed[:4].any()
+    assert not boxed[12:].any()
+
+
+def test_a_rate_that_is_no_whole_part_names_those_that_are():
+    assert keep_every(30, 10) == 3
+    with pytest.raises(UserError, match="Possible are 30, 15, 10"):
+        keep_every(30, 20)
+
+
+# ---- bad input: one line, exit code 1, nothing left
+
+
+def refuse(framecast: Command, source: Path, out: Path, *options: object) -> str:
+    before = sorted(out.parent.iterdir())
+    line = framecast("import", source, "--out", out, *options).one_line()
+    assert sorted(out.parent.iterdir()) == before
+    return line
+
+
+def test_nothing_and_an_empty_folder_are_told_apart(tmp_path: Path, framecast: Command):
+    (tmp_path / "empty").mkdir()
+    assert "empty folder" in refuse(framecast, tmp_path / "empty", tmp_path / "out")
+    assert "nothing at" in refuse(framecast, tmp_path / "typo", tmp_path / "out")
+    (tmp_path / "empty" / "notes.txt").write_text("hello")
+    assert "none of the formats" in refuse(framecast, tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_video_that_does_not_decode(two_g1_episodes: Path, tmp_path: Path, framecast: Command):
+    video = next((two_g1_episodes / "videos").rglob("*1.mp4"))
+    for content in (b"", b"no video at all", video.read_bytes()[:20_000]):
+        video.write_bytes(content)
+        line = refuse(framecast, two_g1_episodes, tmp_path / "out", "--fps", 10)
+        assert "episode_000001.mp4" in line
+
+
+def test_a_table_shorter_than_its_video(two_g1_episodes: Path, tmp_path: Path, framecast: Command):
+    file = two_g1_episodes / "data/chunk-000/episode_000000.parquet"
+    pq.write_table(pq.read_table(file)[:250], file)
+    episodes = two_g1_episodes / "meta" / "episodes.jsonl"
+    episodes.write_text(episodes.read_text().replace('"length": 290', '"length": 250'))
+    line = refuse(framecast, two_g1_episodes, tmp_path / "out", "--fps", 10)
+    assert "has 290 frames" in line
+    assert "250 rows" in line
+
+
+def test_an_action_table_shorter_than_its_frames(bair: Path, tmp_path: Path, framecast: Command):
+    course = pack_as_course(bair, tmp_path / "course")
+    table = next(course.rglob("actions.csv"))
+    table.write_text("\n".join(table.read_text().splitlines()[:20]))
+    line = refuse(framecast, course, tmp_path / "out")
+    assert "actions.csv: 30 frames need 30 or 29 actions, got 20" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("7.png", "small", "7.png is 32x32, but the frames before it are 64x64"),
+        ("7.png", "junk", "7.png is not a picture"),
+        ("7.png", None, "no frame 7.png"),
+        ("actions.csv", None, "actions.csv is missing"),
+        ("actions.csv", "words", "actions.csv is not a table of numbers"),
+        ("actions.csv", "nan,0,0,0\n" * 30, "not finite in row 0"),
+    ],
+)
+def test_a_broken_course_folder(
+    bair: Path, tmp_path: Path, framecast: Command, name: str, content: str | None, message: str
+):
+    course = pack_as_course(bair, tmp_path / "course")
+    file = next(course.rglob(name))
+    if content is None:
+        file.unlink()
+    elif content == "small":
+        Image.new("RGB", (32, 32)).save(file)
+    else:
+        file.write_text(content)
+    assert message in refuse(framecast, course, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codebase_version": "v3.0"}, "version v3.0"),
+        ({"fps": None}, "no usable 'fps'"),
+        ({"video_path": "../../{episode_index}.mp4"}, "leads out of the dataset"),
+        ({"video_path": "{episode_index.__class__}"}, "video_path"),
+        ({"features": {"action": {"shape": [26]}}}, "no video feature"),
+    ],
+)
+def test_a_lerobot_folder_that_cannot_be_followed(
+    two_g1_episodes: Path, tmp_path: Path, framecast: Command, change: dict, message: str
+):
+    info = two_g1_episodes / "meta" / "info.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | change))
+    assert message in refuse(framecast, two_g1_episodes, tmp_path / "out")
+
+
+def test_info_that_is_not_json(tmp_path: Path, framecast: Command):
+    (tmp_path / "bot" / "meta").mkdir(parents=True)
+    (tmp_path / "bot" / "meta" / "info.json").write_text("{")
+    assert "info.json is not JSON" in refuse(framecast, tmp_path / "bot", tmp_path / "out")
+
+
+def test_npz_files_are_never_unpickled(tmp_path: Path, framecast: Command):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "pwned",))
+
+    file = tmp_path / "traj_00000.npz"
+    np.savez(file, image=np.zeros((5, 16, 16, 3), np.uint8), action=np.array([Evil()], object))
+    assert "plain numbers" in refuse(framecast, file, tmp_path / "out", "--size", 16)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing"])
+def test_a_file_that_is_no_npz(tmp_path: Path, framecast: Command, content: bytes):
+    (tmp_path / "a.npz").write_bytes(content)
+    assert "a.npz is not a whole npz" in refuse(framecast, tmp_path / "a.npz", tmp_path / "out")
+
+
+def test_a_table_without_the_columns(two_g1_episodes: Path, tmp_path: Path, framecast: Command):
+    file = two_g1_episodes / "data/chunk-000/episode_000000.parquet"
+    pq.write_table(pa.table({"other": [1.0]}), file)
+    line = refuse(framecast, two_g1_episodes, tmp_path / "out")
+    assert "episode_000000.parquet is not a table with action" in line
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    bair: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
+):
+    class FullDisk(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device", "train.raw")
+
+    monkeypatch.setattr(writer._Spool, "_open", lambda _, __: FullDisk())
+    assert "disk is full" in refuse(framecast, bair, tmp_path / "out")
+
+
+def test_an_existing_dataset_is_not_overwritten_unasked(
+    bair: Path, tmp_path: Path, framecast: Command
+):
+    assert framecast("import", bair, "--out", tmp_path / "out").code == 0
+    assert "exists already" in refuse(framecast, bair, tmp_path / "out")
+    assert framecast("import", bair, "--out", tmp_path / "out", "--overwrite").code == 0
