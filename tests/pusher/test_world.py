@@ -62,8 +62,8 @@ def test_the_end_effector_goes_where_it_is_told(env: PusherEnv):
     for axis, distance in enumerate((0.03, 0.03, 0.02)):
         for sign in (-1, 1):
             height = env.reset(seed=3)[0]["state"][2]
-            for _ in range(4):  # to the middle of its reach
-                climb = np.array([0, 0, 0.07 - height, -1], np.float32)
+            for _ in range(4):  # over the things, below the top of its reach
+                climb = np.array([0, 0, 0.09 - height, -1], np.float32)
                 height = env.step(climb)[0]["state"][2]
             before = env.end_effector()
             action = STILL.copy()

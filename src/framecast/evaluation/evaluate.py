@@ -96,7 +96,7 @@ def evaluate(
     model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Scores of every row over all clips; the model has to be in evaluation mode."""
-    clips.windows.store.spec.require_same_signals(model.spec, whose="the model")
+    model.spec.require_same_signals(clips.windows.store.spec, whose=str(clips.windows.store.path))
     device = next(model.parameters()).device
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {row: [] for row in ROWS}
     for first in range(0, len(clips), BATCH_SIZE):

@@ -185,14 +185,10 @@ class CourseModel(VideoModel[CourseState]):
         batch_size = code.shape[1]
         initial = self.frame_predictor.stack.initial_state(batch_size)
         predicted, _ = self.frame_predictor(code, latent, condition, initial)
-        sources = torch.arange(len(code), device=code.device)
-        if not self.config.last_frame_skip:
-            sources = sources.clamp(max=self.num_context - 1)
-        num_sources = int(sources[-1]) + 1
-        halves = self.decoder.skip_halves([skip[:num_sources].flatten(0, 1) for skip in skips])
-        by_step = [
-            h.view(num_sources, batch_size, *h.shape[1:])[sources].flatten(0, 1) for h in halves
-        ]
+        sources = len(code) if self.config.last_frame_skip else min(len(code), self.num_context)
+        halves = self.decoder.skip_halves([skip[:sources].flatten(0, 1) for skip in skips])
+        later = len(code) - sources  # steps that use the last source again
+        by_step = [torch.cat([half, *[half[-batch_size:]] * later]) for half in halves]
         return self._decode(predicted, by_step)
 
     def _predict_step_by_step(
