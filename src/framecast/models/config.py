@@ -10,10 +10,21 @@ Condition = Literal["none", "action", "action+state"]
 
 
 @dataclass(frozen=True)
-class CourseConfig:
+class ModelConfig:
+    """
+    Args:
+        kind: which model; every kind has its own settings.
+    """
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class CourseConfig(ModelConfig):
     """The model of the course report.
 
     Args:
+        kind: course.
         image_network: encoder and decoder: dcgan (fast) or vgg (large).
         condition: what the frame predictor is told besides the frame; the course gives the
             action and the end effector's position (7 numbers).
@@ -27,6 +38,7 @@ class CourseConfig:
             context frame.
     """
 
+    kind: str = "course"
     image_network: ImageNetwork = "dcgan"
     condition: Condition = "action+state"
     code_dim: int = 128
