@@ -136,36 +136,41 @@ class Compositor(nn.Module):
         self, maps: Tensor, frame: Tensor, context: Tensor, canvas: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The next frame and the next canvas, both (B, C, H, W) in [0, 1]."""
-        flow, confidence, logits, new, gate = torch.split(
-            maps.to(frame.dtype), list(self.parts), dim=1
-        )
+        count = self.num_flows
+        parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
+        flow, confidence, logits, new, gate = parts
         warped, moved = self._warp(frame, flow, confidence)
-        logits = torch.cat([logits[:, : self.num_flows] + moved, logits[:, self.num_flows :]], 1)
-        masks = logits.softmax(dim=1)[:, :, None]
-        still = torch.stack([context, canvas, (2 * new).sigmoid()], dim=1)
-        mixed = (torch.cat([warped, still], dim=1) * masks).sum(dim=1)
-        written = gate.sigmoid()
-        return mixed, written * frame + (1 - written) * canvas
+        logits = torch.cat([logits[:, :count] + moved, logits[:, count:]], dim=1)
+        masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, H, W)
+        mixed = (warped * masks[:, :, :count]).sum(dim=2)
+        for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
+            mixed = torch.addcmul(mixed, still, masks[:, :, place])
+        return mixed, torch.lerp(canvas, frame, gate.sigmoid())
 
     def _warp(self, frame: Tensor, flow: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-        """The frame along every flow (B, K, C, H, W), and the confidences that move with it."""
-        batch_size, channels, height, width = frame.shape
-        count = self.num_flows
-        pixels = flow.reshape(batch_size * count, 2, height, width).permute(0, 2, 3, 1) * FLOW_UNIT
-        places = _pixel_places(height, width, frame) + pixels * pixels.new_tensor(
-            [2 / width, 2 / height]
+        """The frame along every flow (B, C, K, H, W), and the confidences that move with it.
+
+        The frame is sampled once, on a grid K times as tall, instead of being copied K times.
+        """
+        (batch_size, channels, height, width), count = frame.shape, self.num_flows
+        steps = flow.reshape(batch_size, count, 2, height, width).permute(0, 1, 3, 4, 2)
+        unit = frame.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
+        places = torch.addcmul(_pixel_places(height, width, frame), steps, unit)
+        warped = _sample(frame, places.reshape(batch_size, count * height, width, 2))
+        moved = _sample(
+            confidence.reshape(-1, 1, height, width), places.reshape(-1, height, width, 2)
         )
-        moving = torch.cat(
-            [frame[:, None].expand(-1, count, -1, -1, -1), confidence[:, :, None]], dim=2
+        return (
+            warped.view(batch_size, channels, count, height, width),
+            moved.view(batch_size, count, height, width),
         )
-        moved = functional.grid_sample(
-            moving.reshape(batch_size * count, channels + 1, height, width),
-            places,
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
-        ).view(batch_size, count, channels + 1, height, width)
-        return moved[:, :, :channels], moved[:, :, channels]
+
+
+def _sample(pictures: Tensor, places: Tensor) -> Tensor:
+    """Bilinear; what lies outside repeats the border."""
+    return functional.grid_sample(
+        pictures.contiguous(), places, "bilinear", "border", align_corners=False
+    )
 
 
 def _pixel_places(height: int, width: int, like: Tensor) -> Tensor:
