@@ -113,7 +113,7 @@ def test_an_interrupted_recording_leaves_nothing_and_says_so(tmp_path: Path):
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".data.partial-*/train.raw")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob(".data.partial-*/train-*.raw")) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)

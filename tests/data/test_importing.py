@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from framecast.data import writer
+from framecast.data import shards
 from framecast.data.episodes import EpisodeStore
-from framecast.data.importing import compose_actions, fit_frame, keep_every
+from framecast.data.geometry import Geometry
+from framecast.data.resampling import compose_actions, keep_every
 from framecast.errors import UserError
 from tests.conftest import Outcome
 
@@ -151,8 +152,8 @@ def test_displacements_add_up_and_targets_take_the_last():
 
 def test_a_letterboxed_frame_is_whole_and_a_cropped_one_fills_the_square():
     frame = np.full((40, 80, 3), 200, np.uint8)
-    assert (fit_frame(frame, 16, "crop") == 200).all()
-    boxed = fit_frame(frame, 16, "letterbox")
+    assert (Geometry(16, "crop").apply(frame) == 200).all()
+    boxed = Geometry(16, "letterbox").apply(frame)
     assert (boxed[4:12] == 200).all()
     assert not boxed[:4].any()
     assert not boxed[12:].any()
@@ -288,7 +289,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         def write(self, _: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device", "train.raw")
 
-    monkeypatch.setattr(writer._Spool, "_open", lambda _, __: FullDisk())
+    monkeypatch.setattr(shards.ShardSpool, "_open", lambda _, __: FullDisk())
     assert "disk is full" in refuse(framecast, bair, tmp_path / "out")
 
 

@@ -12,7 +12,11 @@ from framecast.errors import UserError
 
 @dataclass(frozen=True)
 class Header:
-    """Sizes, rate, and the names and units of every number; every episode has to fit."""
+    """Sizes, rate, and the names and units of every number; every episode has to fit.
+
+    Args:
+        action_kinds: `displacement` or `target` for each number, where it is known.
+    """
 
     height: int
     width: int
@@ -23,6 +27,7 @@ class Header:
     state_names: tuple[str, ...]
     state_units: tuple[str, ...]
     source: str
+    action_kinds: tuple[str, ...] = ()
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import h5py
 import numpy as np
@@ -34,7 +34,7 @@ class ShardSpool:
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
         self.header = header
-        self.raw = path.with_suffix(".raw")
+        self.raw = path.with_suffix(f".{os.getpid()}.raw")
         self.actions: list[NDArray[np.float32]] = []
         self.states: list[NDArray[np.float32]] = []
         self.lengths: list[int] = []
@@ -63,11 +63,14 @@ class ShardSpool:
     def add(
         self,
         frames: Iterable[NDArray[np.uint8]],
-        actions: NDArray[np.float32],
+        actions: NDArray[np.float32] | None,
         states: NDArray[np.float32] | None,
         name: str,
     ) -> int:
-        """Take in an episode; returns its number of frames. Raises UserError for a faulty one."""
+        """Take in an episode; returns its number of frames. Raises UserError for a faulty one.
+
+        Actions are None where the recording has none: each then has no numbers.
+        """
         start = self.file.tell()
         try:
             num_frames = 0
@@ -77,6 +80,8 @@ class ShardSpool:
                 num_frames += 1
             if not num_frames:
                 raise UserError(f"{name} has no frame.")
+            if actions is None:
+                actions = np.zeros((num_frames - 1, 0), np.float32)
             self.header.check_numbers(actions, states, num_frames, name)
         except BaseException:
             self.file.seek(start)
@@ -92,7 +97,7 @@ class ShardSpool:
     def finish(self) -> None:
         """Write the shard under a temporary name and move it into place."""
         self.file.flush()
-        partial = self.path.with_suffix(".partial")
+        partial = self.path.with_suffix(f".{os.getpid()}.partial")
         with h5py.File(partial, "w") as file:
             if self.lengths:
                 self._write(file)
@@ -130,27 +135,37 @@ def write_lengths(file: h5py.File, lengths: Iterable[int]) -> None:
 
 
 @dataclass(frozen=True)
-class ShardContent:
-    """What a finished shard holds, its pixels left out."""
+class Shard:
+    """A finished shard: its length is known, its rows are read when they are asked for."""
 
     path: Path
-    actions: NDArray[np.float32]
-    states: NDArray[np.float32] | None
     lengths: NDArray[np.int64]
+    has_states: bool
 
-    @classmethod
-    def read(cls, path: Path) -> ShardContent | None:
-        """None for a shard of no episodes. Raises UserError when it is not whole."""
-        try:
-            with h5py.File(path, "r") as file:
-                if "ep_len" not in file:
-                    return None
-                states: Any = file["state"][:] if "state" in file else None
-                lengths = file["ep_len"][:].astype(np.int64)
-                whole = int(lengths.sum()) == len(file["pixels"]) == len(file["action"])
-                content = cls(path, file["action"][:], states, lengths)
-        except (OSError, KeyError) as error:
-            raise UserError(f"{path} is not a whole shard ({error}).") from None
-        if not whole:
-            raise UserError(f"{path}: its columns are not of one length.")
-        return content
+    @property
+    def num_rows(self) -> int:
+        return int(self.lengths.sum())
+
+    def rows(self, column: str) -> NDArray[np.float32]:
+        with h5py.File(self.path, "r") as file:
+            rows: NDArray[np.float32] = file[column][:]
+        return rows
+
+    def commands(self) -> NDArray[np.float32]:
+        """The actions that have an effect: an episode's last row has none."""
+        return np.delete(self.rows("action"), np.cumsum(self.lengths) - 1, axis=0)
+
+
+def open_shard(path: Path) -> Shard | None:
+    """None for a shard of no episodes. Raises UserError when it is not whole."""
+    try:
+        with h5py.File(path, "r") as file:
+            if "ep_len" not in file:
+                return None
+            shard = Shard(path, file["ep_len"][:].astype(np.int64), "state" in file)
+            whole = shard.num_rows == len(file["pixels"]) == len(file["action"])
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path} is not a whole shard ({error}).") from None
+    if not whole:
+        raise UserError(f"{path}: its columns are not of one length.")
+    return shard

@@ -10,25 +10,25 @@ virtual dataset over the shards: any HDF5 reader sees one file.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from framecast.clip import ClipSpec
 from framecast.data.episodes import SPLITS, Episode, Split
 from framecast.data.header import Header
-from framecast.data.shards import SHARD_BYTES, ShardContent, ShardSpool, write_lengths
+from framecast.data.shards import SHARD_BYTES, Shard, ShardSpool, open_shard, write_lengths
 from framecast.data.statistics import Moments
 from framecast.errors import UserError
 
-__all__ = ["DatasetWriter", "Header", "publish", "refuse_existing"]
+__all__ = ["DatasetWriter", "Header", "publish", "refuse_existing", "shard_name"]
 
 
 class DatasetWriter:
@@ -98,17 +98,23 @@ def shard_name(split: Split, number: int) -> str:
 
 def publish(partial: Path, folder: Path, header: Header) -> ClipSpec:
     """Finished shards in `partial` -> the dataset `folder`; can be repeated until it succeeds."""
-    shards = {split: sorted(partial.glob(f"{split}-*.h5")) for split in SPLITS}
-    train = list(_contents(shards["train"]))
-    if not train:
+    shards = {
+        split: [
+            shard
+            for shard in map(open_shard, sorted(partial.glob(f"{split}-*.h5")))
+            if shard is not None
+        ]
+        for split in SPLITS
+    }
+    if not shards["train"]:
         raise UserError("There is no episode to train on, so nothing was written.")
-    spec = _spec(header, train)
-    del train
+    spec = _spec(header, shards["train"])
     for split in SPLITS:
-        _write_split(partial / f"{split}.h5", shards[split], spec)
-    kept = {file for files in shards.values() if len(files) > 1 for file in files}
+        if shards[split]:
+            _write_split(partial / f"{split}.h5", shards[split], spec, header)
+    kept = {shard.path for mine in shards.values() if len(mine) > 1 for shard in mine}
     for file in partial.iterdir():
-        if file.stem not in SPLITS and file not in kept:
+        if file.suffix != ".txt" and file.stem not in SPLITS and file not in kept:
             file.unlink()
     replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
     if folder.exists():
@@ -118,69 +124,51 @@ def publish(partial: Path, folder: Path, header: Header) -> ClipSpec:
     return spec
 
 
-def _contents(paths: Sequence[Path]) -> Iterator[ShardContent]:
-    for path in paths:
-        content = ShardContent.read(path)
-        if content is not None:
-            yield content
-
-
-def _write_split(path: Path, shards: list[Path], spec: ClipSpec) -> None:
-    """Empties `shards` of those without an episode; what is left is the split's."""
-    contents = list(_contents(shards))
-    shards[:] = [content.path for content in contents]
-    if not contents:
-        return
+def _write_split(path: Path, shards: list[Shard], spec: ClipSpec, header: Header) -> None:
+    """A split's one file: the one shard's copy, or an index over several."""
     partial = path.with_suffix(".partial")
-    if len(contents) == 1:
-        shutil.copyfile(contents[0].path, partial)
-    with h5py.File(partial, "a" if len(contents) == 1 else "w") as file:
-        if len(contents) > 1:
-            _write_index(file, contents, (spec.height, spec.width, spec.channels))
+    if len(shards) == 1:
+        shutil.copyfile(shards[0].path, partial)
+    with h5py.File(partial, "a" if len(shards) == 1 else "w") as file:
+        if len(shards) > 1:
+            _write_index(file, shards, spec)
         file.attrs["clip_spec"] = spec.to_json()
+        if header.action_kinds:
+            file.attrs["action_kinds"] = json.dumps(header.action_kinds)
     os.replace(partial, path)
 
 
-def _write_index(
-    file: h5py.File, contents: list[ShardContent], frame_shape: tuple[int, ...]
-) -> None:
-    rows = [int(content.lengths.sum()) for content in contents]
-    pixels = h5py.VirtualLayout((sum(rows), *frame_shape), "u1")
+def _write_index(file: h5py.File, shards: list[Shard], spec: ClipSpec) -> None:
+    num_rows = sum(shard.num_rows for shard in shards)
+    frame_shape = (spec.height, spec.width, spec.channels)
+    pixels = h5py.VirtualLayout((num_rows, *frame_shape), "u1")
+    columns = {"action": spec.action} | ({"state": spec.state} if spec.state else {})
+    for name, vector in columns.items():
+        file.create_dataset(name, (num_rows, vector.size), np.float32)
     start = 0
-    for content, count in zip(contents, rows, strict=True):
-        source = h5py.VirtualSource(content.path.name, "pixels", (count, *frame_shape))
-        pixels[start : start + count] = source
-        start += count
+    for shard in shards:
+        rows = slice(start, start + shard.num_rows)
+        pixels[rows] = h5py.VirtualSource(shard.path.name, "pixels", (shard.num_rows, *frame_shape))
+        for name in columns:
+            file[name][rows] = shard.rows(name)
+        start = rows.stop
     file.create_virtual_dataset("pixels", pixels)
-    file["action"] = np.concatenate([content.actions for content in contents])
-    states = [content.states for content in contents if content.states is not None]
-    if states:
-        file["state"] = np.concatenate(states)
-    write_lengths(file, np.concatenate([content.lengths for content in contents]).tolist())
+    write_lengths(file, np.concatenate([shard.lengths for shard in shards]).tolist())
 
 
-def _spec(header: Header, train: Sequence[ShardContent]) -> ClipSpec:
+def _spec(header: Header, train: Sequence[Shard]) -> ClipSpec:
     action, state = Moments(), Moments()
-    for content in train:
-        action.add(_commands(content))
-        if content.states is not None:
-            state.add(content.states)
+    for shard in train:
+        action.add(shard.commands())
+        if shard.has_states:
+            state.add(shard.rows("state"))
+    has_states = bool(header.state_names)
     return ClipSpec(
         height=header.height,
         width=header.width,
         channels=header.channels,
         fps=header.fps,
         action=action.vector_spec(header.action_names, header.action_units),
-        state=(
-            state.vector_spec(header.state_names, header.state_units)
-            if header.state_names
-            else None
-        ),
+        state=state.vector_spec(header.state_names, header.state_units) if has_states else None,
         source=header.source,
     )
-
-
-def _commands(content: ShardContent) -> NDArray[Any]:
-    """The actions that have an effect: an episode's last row has none."""
-    last_rows = np.cumsum(content.lengths) - 1
-    return np.delete(content.actions, last_rows, axis=0)
