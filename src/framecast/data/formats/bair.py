@@ -32,6 +32,7 @@ from framecast.data.formats.base import (
 )
 from framecast.data.formats.example import MalformedError, Values, parse_example
 from framecast.data.formats.tfrecord import Record, index_records
+from framecast.data.splits import split_of
 from framecast.errors import UserError
 
 BAIR = Signals(
@@ -42,6 +43,7 @@ BAIR = Signals(
 POSITION = (("x", "y", "z"), ("m", "m", "m"))
 ASSUMED_FPS = 5.0
 BAIR_CAMERA = "image_aux1"
+ACTION_KEY, STATE_KEY = "action", "endeffector_pos"
 VALIDATION_FILE = "traj_256_to_511"
 IMAGE_KEY = re.compile(r"0/(.+)/encoded")
 LOOKED_AT = 64  # records that may be broken before the first sound one
@@ -56,8 +58,8 @@ class BairReader:
         self.records, self.faults = index_files(record_files(path, "*.tfrecords"))
         first = first_sound(self.records)
         self.camera = choose(keys.camera, _cameras(first), (BAIR_CAMERA,), "camera")
-        self.action_key = keys.action or "action"
-        self.state_key = keys.state or "endeffector_pos"
+        self.action_key = keys.action or ACTION_KEY
+        self.state_key = keys.state or STATE_KEY
         self.signals = self._signals(first)
         self.frames_hint = _num_frames(first, self.camera)
         self.fps = ASSUMED_FPS
@@ -208,13 +210,14 @@ def _image(features: Mapping[str, Values], key: str, record: Record) -> NDArray[
 
 
 def _splits(root: Path, records: list[Record]) -> list[Split] | None:
+    """As papers split BAIR, or by the folders where there is one for validation."""
     if root.is_file():
         return None
-    splits = [_split(record.path.relative_to(root)) for record in records]
+    paths = [record.path.relative_to(root) for record in records]
+    splits = [split_of(path) or "train" for path in paths]
+    if "validation" not in splits:
+        splits = [
+            "validation" if path.name.startswith(VALIDATION_FILE) and split == "train" else split
+            for path, split in zip(paths, splits, strict=True)
+        ]
     return splits if {"train"} < set(splits) else None
-
-
-def _split(path: Path) -> Split:
-    if "test" in path.parts[:-1]:
-        return "test"
-    return "validation" if path.name.startswith(VALIDATION_FILE) else "train"

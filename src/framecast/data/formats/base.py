@@ -22,6 +22,7 @@ ActionKind = Literal["displacement", "target"]
 MAX_IMAGE_SIDE = 8192
 GRIPPER_WORDS = ("gripper", "close", "hand", "finger")
 DISPLACEMENT_WORDS = ("delta", "displacement", "velocity", "world_vector")
+DISPLACEMENT_NAMES = ("dx", "dy", "dz", "dtheta", "droll", "dpitch", "dyaw")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def kinds_by_name(names: tuple[str, ...], otherwise: ActionKind) -> tuple[Action
 
 
 def _kind_by_name(name: str, otherwise: ActionKind) -> ActionKind:
-    if any(word in name for word in DISPLACEMENT_WORDS):
+    if name in DISPLACEMENT_NAMES or any(word in name for word in DISPLACEMENT_WORDS):
         return "displacement"
     return "target" if any(word in name for word in GRIPPER_WORDS) else otherwise
 

@@ -19,28 +19,24 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from framecast.data.episodes import Split
 from framecast.data.formats.bair import ASSUMED_FPS, BAIR, POSITION, natural
 from framecast.data.formats.base import (
     Keys,
     RawEpisode,
     Signals,
     commands,
+    kinds_by_name,
+    numbered,
     require_inside,
 )
 from framecast.data.formats.pictures import decode_picture
+from framecast.data.splits import complete, split_of
 from framecast.errors import UserError
 
 ACTIONS, POSITIONS = "actions.csv", "endeffector_positions.csv"
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "validate": "validation",
-    "validation": "validation",
-    "val": "validation",
-    "test": "test",
-}
 MAX_DEPTH = 4
 MAX_TABLE_BYTES = 2**26
+MAX_LINE_BYTES = 2**16
 STRETCHED_FRAMES = 8
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -55,16 +51,16 @@ class CourseReader:
         self.folders = sorted(_sequences(path), key=natural)
         if not self.folders:
             raise UserError(f"{path} holds no folder of numbered PNG frames with {ACTIONS}.")
-        self.has_actions = any((folder / ACTIONS).is_file() for folder in self.folders)
-        self.has_positions = any((folder / POSITIONS).is_file() for folder in self.folders)
-        self.signals = _signals(self.has_actions, self.has_positions)
+        self.num_actions = self._num_columns(ACTIONS)
+        self.num_states = self._num_columns(POSITIONS)
+        self.signals = _signals(self.num_actions, self.num_states)
         self.frames_hint = len(_frame_names(self.folders[0]))
         self.fps = ASSUMED_FPS
         self.what = f"{len(self.folders)} sequences in the course's folders"
         self.notes = [f"PNG folders name no frame rate: {ASSUMED_FPS:g} a second assumed"]
-        if not self.has_actions:
+        if not self.num_actions:
             self.notes.append(f"no {ACTIONS} anywhere: the dataset will have no actions")
-        if not self.has_positions:
+        if not self.num_states:
             self.notes.append(f"no {POSITIONS}: the dataset will have no states")
         if _looks_stretched(self.folders[0]):
             self.notes.append(
@@ -72,7 +68,8 @@ class CourseReader:
                 "own range, so these pixels are not those of the recording"
             )
         self.faults: list[str] = []
-        self.own_splits = self._own_splits(path)
+        places = [folder.relative_to(path) / "0.png" for folder in self.folders]
+        self.own_splits = complete([split_of(place) for place in places])
 
     @staticmethod
     def fits(path: Path) -> bool:
@@ -85,17 +82,27 @@ class CourseReader:
         folder = self.folders[index]
         frames = _frame_files(folder)
         actions, states = None, None
-        if self.has_actions:
+        if self.num_actions:
             table = folder / ACTIONS
-            actions = commands(self._table(table, 4), len(frames), str(table))
-        if self.has_positions:
-            states = self._table(folder / POSITIONS, 3)
+            actions = commands(self._table(table, self.num_actions), len(frames), str(table))
+        if self.num_states:
+            states = self._table(folder / POSITIONS, self.num_states)
             if len(states) != len(frames):
                 raise UserError(
                     f"{folder / POSITIONS}: {len(frames)} frames need as many positions, "
                     f"got {len(states)}."
                 )
         return RawEpisode(str(folder), self._frames(frames[::every]), actions, states)
+
+    def _num_columns(self, name: str) -> int:
+        """Columns of the first table of that name; 0 where there is none."""
+        tables = (folder / name for folder in self.folders)
+        found = next((table for table in tables if table.is_file()), None)
+        if found is None:
+            return 0
+        require_inside(self.root, found)
+        with found.open("rb") as file:
+            return file.readline(MAX_LINE_BYTES).count(b",") + 1
 
     def _table(self, path: Path, columns: int) -> NDArray[np.float32]:
         if not path.is_file():
@@ -117,14 +124,6 @@ class CourseReader:
             size = frame.shape[:2]
             yield frame
 
-    def _own_splits(self, root: Path) -> list[Split] | None:
-        splits = [
-            next((SPLIT_NAMES[part] for part in parts if part in SPLIT_NAMES), None)
-            for parts in (folder.relative_to(root).parts for folder in self.folders)
-        ]
-        known = [split for split in splits if split is not None]
-        return known if len(known) == len(splits) else None
-
 
 def _sequences(root: Path) -> Iterator[Path]:
     """Folders with numbered PNG frames; nothing below such a folder is looked at."""
@@ -138,11 +137,14 @@ def _sequences(root: Path) -> Iterator[Path]:
             children.clear()
 
 
-def _signals(has_actions: bool, has_positions: bool) -> Signals:
-    state = POSITION if has_positions else ((), ())
-    if not has_actions:
-        return Signals((), (), (), *state)
-    return Signals(BAIR.action_names, BAIR.action_units, BAIR.action_kinds, *state)
+def _signals(num_actions: int, num_states: int) -> Signals:
+    """The names of BAIR where the sizes are BAIR's."""
+    names, units = numbered("action", num_actions), ("1",) * num_actions
+    kinds = kinds_by_name(names, "displacement")
+    if num_actions == len(BAIR.action_names):
+        names, units, kinds = BAIR.action_names, BAIR.action_units, BAIR.action_kinds
+    state = numbered("state", num_states), ("1",) * num_states
+    return Signals(names, units, kinds, *(POSITION if num_states == 3 else state))
 
 
 def _frame_names(folder: Path) -> list[str]:

@@ -34,7 +34,6 @@ class LeRobotReader:
     """A dataset folder with meta/info.json."""
 
     format: ClassVar[str] = "lerobot-v2.1"
-    own_splits: list[Split] | None = None
 
     def __init__(self, path: Path, keys: Keys) -> None:
         self.meta = LeRobotMeta(path, keys, FIELDS)
@@ -53,6 +52,9 @@ class LeRobotReader:
         )
         self.notes = self.meta.notes
         self.faults: list[str] = []
+        self.own_splits: list[Split] | None = self.meta.splits(
+            [number for number, _ in self.lengths]
+        )
 
     @staticmethod
     def fits(path: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +19,17 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from framecast.data.episodes import Split
 from framecast.data.formats.base import Keys, Signals, choose, kinds_by_name, numbered
 from framecast.data.formats.pictures import decode_picture
+from framecast.data.splits import SPLIT_NAMES, complete
 from framecast.errors import UserError
 
 ACTION_KEYS = ("action", "actions")
 STATE_KEYS = ("observation.state", "state")
 MAX_JSON_BYTES = 2**28
 MAX_ROWS = 50_000_000
+RANGE = re.compile(r"(\d{1,9}):(\d{1,9})")
 
 
 class LeRobotMeta:
@@ -94,6 +98,17 @@ class LeRobotMeta:
         if not path.is_file():
             raise UserError(f"{self.root / relative} is missing, though the dataset names it.")
         return path
+
+    def splits(self, numbers: list[int]) -> list[Split] | None:
+        """The split of every episode number, where info.json defines more than training."""
+        ranges = self.info.get("splits")
+        named: dict[int, Split] = {}
+        for name, text in ranges.items() if isinstance(ranges, dict) else ():
+            match = RANGE.fullmatch(str(text))
+            if match and name in SPLIT_NAMES and int(match[2]) <= MAX_ROWS:
+                for number in range(int(match[1]), int(match[2])):
+                    named[number] = SPLIT_NAMES[name]
+        return complete([named.get(number) for number in numbers])
 
     def need(self, key: str, kind: Any) -> Any:
         value = self.info.get(key)
@@ -179,9 +194,17 @@ def _signals(features: dict[str, Any], action_key: str, state_key: str | None) -
     action_names = _names(features[action_key], "action")
     state_names = _names(features[state_key], "state") if state_key else ()
     return Signals(
-        *(action_names, ("1",) * len(action_names), kinds_by_name(action_names, "target")),
-        *(state_names, ("1",) * len(state_names)),
+        *(action_names, _units(features[action_key], len(action_names))),
+        kinds_by_name(action_names, "target"),
+        *(state_names, _units(features[state_key], len(state_names)) if state_key else ()),
     )
+
+
+def _units(feature: dict[str, Any], size: int) -> tuple[str, ...]:
+    """Units, which framecast's own export writes."""
+    units = feature.get("units")
+    known = isinstance(units, list) and len(units) == size
+    return tuple(map(str, units)) if known and isinstance(units, list) else ("1",) * size
 
 
 def _names(feature: dict[str, Any], prefix: str) -> tuple[str, ...]:

@@ -45,7 +45,6 @@ class LeRobotV3Reader:
     """A dataset folder with meta/info.json of version v3.0."""
 
     format: ClassVar[str] = "lerobot-v3.0"
-    own_splits: list[Split] | None = None
 
     def __init__(self, path: Path, keys: Keys) -> None:
         self.meta = LeRobotMeta(path, keys, FIELDS)
@@ -62,6 +61,9 @@ class LeRobotV3Reader:
         )
         self.notes = self.meta.notes
         self.faults: list[str] = []
+        self.own_splits: list[Split] | None = self.meta.splits(
+            [place.number for place in self.places]
+        )
         self._last: tuple[Path, pyarrow.Table] | None = None
 
     @staticmethod

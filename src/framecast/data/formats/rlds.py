@@ -33,10 +33,10 @@ from framecast.data.formats.base import (
     kinds_by_name,
     numbered,
 )
-from framecast.data.formats.course import SPLIT_NAMES
 from framecast.data.formats.example import Values
 from framecast.data.formats.pictures import decode_picture
 from framecast.data.formats.tfrecord import Record
+from framecast.data.splits import SPLIT_NAMES, complete
 from framecast.errors import UserError
 
 PATTERN = "*.tfrecord*"
@@ -115,9 +115,7 @@ class RldsReader:
 
     def _own_splits(self) -> list[Split] | None:
         names = [record.path.name.split(".tfrecord")[0] for record in self.records]
-        splits = [SPLIT_NAMES.get(name.rpartition("-")[2]) for name in names]
-        known = [split for split in splits if split is not None]
-        return known if len(known) == len(splits) and {"train"} < set(known) else None
+        return complete([SPLIT_NAMES.get(name.rpartition("-")[2]) for name in names])
 
 
 def _cameras(features: Mapping[str, Values]) -> list[str]:

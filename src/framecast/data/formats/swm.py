@@ -30,8 +30,8 @@ from framecast.data.formats.base import (
     numbered,
     require_inside,
 )
-from framecast.data.formats.course import SPLIT_NAMES
 from framecast.data.formats.hdf5 import dataset, open_hdf5, small
+from framecast.data.splits import SPLIT_NAMES, complete
 from framecast.errors import UserError
 
 STATES = ("state", "proprio", "agent_pos")
@@ -106,9 +106,7 @@ class SwmReader:
         return RawEpisode(name, frames, commands(actions, num_frames, name), states)
 
     def _own_splits(self) -> list[Split] | None:
-        splits = [SPLIT_NAMES.get(place.path.stem) for place in self.places]
-        known = [split for split in splits if split is not None]
-        return known if len(known) == len(splits) and {"train"} < set(known) else None
+        return complete([SPLIT_NAMES.get(place.path.stem) for place in self.places])
 
 
 def _files(path: Path) -> list[Path]:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from framecast.data.episodes import Split
 from framecast.data.formats.bair import natural
 from framecast.data.formats.base import Keys, RawEpisode, Signals, require_inside
-from framecast.data.formats.course import SPLIT_NAMES
 from framecast.data.formats.video import VideoFacts, decode, look_at
+from framecast.data.splits import complete, split_of
 from framecast.errors import UserError
 
 SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"}
@@ -76,9 +76,7 @@ class VideoFolderReader:
         raise fault
 
     def _own_splits(self) -> list[Split] | None:
-        splits = [_split(file, self.root) for file in self.files]
-        known = [split for split in splits if split is not None]
-        return known if len(known) == len(splits) and {"train"} < set(known) else None
+        return complete([_split(file, self.root) for file in self.files])
 
 
 def _frames(file: Path, every: int) -> Iterator[NDArray[np.uint8]]:
@@ -100,9 +98,9 @@ def _videos(path: Path) -> Iterator[Path]:
 
 
 def _split(file: Path, root: Path) -> Split | None:
-    for part in file.relative_to(root).parts[:-1]:
-        if part in SPLIT_NAMES:
-            return SPLIT_NAMES[part]
+    named = None if file == root else split_of(file.relative_to(root))
+    if named is not None:
+        return named
     match = KTH_NAME.fullmatch(file.stem)
     if match is None:
         return None
