@@ -122,6 +122,8 @@ class BairReader:
                     f"{record}: expected {len(names)} numbers in '{step}/{key}', got {got}."
                 )
             rows.append(row if names else ())
+        if names and f"{num_frames}/{key}" in features:
+            raise UserError(f"{record} has {num_frames} frames, but a '{num_frames}/{key}' too.")
         return np.array(rows, np.float32).reshape(len(rows), len(names))
 
 
