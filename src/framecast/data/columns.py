@@ -102,10 +102,17 @@ def _shards(place: _Place, dataset: h5py.Dataset) -> list[Part]:
         first = source.vspace.get_select_bounds()[0][0]
         if "/" in name or "\\" in name or source.dset_name.lstrip("/") != "pixels":
             raise UserError(f"{place.path(place.name)}: its shard {name!r} is not beside it.")
-        with place.open(name) as file:
-            part = _part(place, name, file["pixels"], np.uint8, 4)
-            if first != next_row or file["pixels"].shape[1:] != dataset.shape[1:]:
-                raise UserError(f"{place.path(name)} does not fit {place.name}.")
+        try:
+            with place.open(name) as file:
+                part = _part(place, name, file["pixels"], np.uint8, 4)
+                fits = first == next_row and file["pixels"].shape[1:] == dataset.shape[1:]
+        except (OSError, KeyError) as error:
+            raise UserError(
+                f"{place.path(name)}, a shard of {place.name}, is missing or cut off ({error}). "
+                "Copy, record or import it again."
+            ) from None
+        if not fits:
+            raise UserError(f"{place.path(name)} does not fit {place.name}.")
         parts.append(part)
         next_row += part.num_rows
     return parts

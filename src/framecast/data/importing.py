@@ -87,7 +87,8 @@ def import_recordings(
     tasks = deal_out(splits, reader.frames_hint // every + 1, header, options.shard_bytes)
     job = Job(reader, header, options.geometry, every, kinds, options.skip_broken)
     partial = out.with_name(f".{out.name}.partial")
-    with locked(partial), _unfinished(partial, _plan_of(job, tasks, options), notes) as folder:
+    plan = _plan_of(job, tasks, options)
+    with locked(partial), _unfinished(partial, plan, options.shard_bytes, notes) as folder:
         kept = sum((folder / task.name).is_file() for task in tasks)
         results = work_off(job, tasks, folder, num_workers, progress)
         left_out = reader.faults + [line for result in results for line in result.left_out]
@@ -147,10 +148,10 @@ def _splits(reader: Reader, options: ImportOptions, notes: list[str]) -> list[Sp
 
 
 @contextmanager
-def _unfinished(partial: Path, plan: str, notes: list[str]) -> Iterator[Path]:
+def _unfinished(partial: Path, plan: str, shard_bytes: int, notes: list[str]) -> Iterator[Path]:
     """The folder for shards: that of an interrupted import of the same plan, or a new one.
 
-    It is removed on success, and on a failure before any shard was finished.
+    It is removed on success, and on a failure before half a shard's worth was finished.
     """
     folder, plan_file = partial / "dataset", partial / "plan"
     if not plan_file.is_file() or plan_file.read_text() != plan:
@@ -164,13 +165,13 @@ def _unfinished(partial: Path, plan: str, notes: list[str]) -> Iterator[Path]:
     try:
         yield folder
     except BaseException as error:
-        finished = len(list(folder.glob("*-*.h5")))
-        if not finished:
+        finished = [file.stat().st_size for file in folder.glob("*-*.h5")]
+        if sum(finished) < shard_bytes / 2:
             shutil.rmtree(partial, ignore_errors=True)
         elif isinstance(error, UserError):
             raise UserError(
-                f"{error} The {finished} finished shards are kept in {partial}: the same command, "
-                "with --skip-broken if you like, goes on from there."
+                f"{error} The {len(finished)} finished shards are kept in {partial}: the same "
+                "command, with --skip-broken if you like, goes on from there."
             ) from None
         raise
     shutil.rmtree(partial, ignore_errors=True)
