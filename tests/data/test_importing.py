@@ -6,7 +6,6 @@ import errno
 import io
 import itertools
 import json
-import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -47,33 +46,6 @@ def pack_as_course(sample: Path, root: Path, splits: tuple[str, ...] = ("train",
         positions = made_up_positions()
         np.savetxt(folder / "endeffector_positions.csv", positions, delimiter=",", fmt="%.9g")
     return root
-
-
-@pytest.fixture(scope="session")
-def bair(shared_data: Path) -> Path:
-    return shared_data / "bair" / "bair_sample.npz"
-
-
-@pytest.fixture(scope="session")
-def g1(shared_data: Path) -> Path:
-    return shared_data / "g1_pick_bottle"
-
-
-@pytest.fixture
-def two_g1_episodes(g1: Path, tmp_path: Path) -> Path:
-    """A copy of the first two real episodes that a test may break."""
-    copy = tmp_path / "g1"
-    shutil.copytree(g1 / "meta", copy / "meta")
-    lines = (g1 / "meta" / "episodes.jsonl").read_text().splitlines()[:2]
-    (copy / "meta" / "episodes.jsonl").chmod(0o644)
-    (copy / "meta" / "info.json").chmod(0o644)
-    (copy / "meta" / "episodes.jsonl").write_text("\n".join(lines))
-    for name in ("data", "videos"):
-        for file in sorted((g1 / name).rglob("episode_00000[01].*")):
-            target = copy / file.relative_to(g1)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-    return copy
 
 
 def test_the_bair_clip_is_the_same_from_npz_and_from_course_folders(
@@ -225,7 +197,7 @@ def test_an_action_table_shorter_than_its_frames(bair: Path, tmp_path: Path, fra
         ("endeffector_positions.csv", None, "endeffector_positions.csv is missing"),
         ("endeffector_positions.csv", "1e99,0,0\n" * 30, "line 1 holds a value that is not finite"),
         ("7.png", "link", "7.png is a link that leads out of"),
-        ("7.png", "bomb", "7.png: frames of 30000x30000 are beyond 8192 pixels a side"),
+        ("7.png", "bomb", "could be decompression bomb"),
         ("7.png", "folder", "7.png is not a picture"),
     ],
 )
@@ -243,7 +215,7 @@ def test_a_broken_course_folder(
         Image.new("RGB", (64, 64)).save(tmp_path / "secret.png")
         file.symlink_to(tmp_path / "secret.png")
     elif content == "bomb":
-        file.write_bytes(png_header(30_000, 30_000))
+        file.write_bytes(png_header(10_000, 10_000))
     elif content == "folder":
         file.unlink()
         file.mkdir()
