@@ -20,8 +20,12 @@ from PIL import Image
 
 from framecast.data import shards
 from framecast.data.episodes import EpisodeStore
+from framecast.data.formats.base import Keys
+from framecast.data.formats.lerobot import FIELDS
+from framecast.data.formats.lerobot_meta import LeRobotMeta
 from framecast.data.geometry import Geometry
 from framecast.data.resampling import compose_actions, keep_every
+from framecast.data.windows import Windows
 from framecast.errors import UserError
 from tests.conftest import Outcome
 
@@ -116,6 +120,11 @@ def test_the_action_index_cannot_be_off_by_one(tmp_path: Path, framecast: Comman
         episode = EpisodeStore.open(out, "train").episode(0)
         seen = episode.frames[:, 0, 0, 0].astype(float)
         np.testing.assert_array_equal(np.diff(seen), episode.actions[:, 0])
+        windows = Windows(EpisodeStore.open(out, "train"), 4)
+        clip = windows.at(windows.starts)
+        steps = np.diff(clip.frames[:, :, 0, 0, 0].numpy().astype(float), axis=0)
+        np.testing.assert_array_equal(steps, clip.actions[:, :, 0].numpy())
+        assert (steps[1:] != clip.actions[:-1, :, 0].numpy()).any()  # a shift would be seen
 
 
 def test_displacements_add_up_and_targets_take_the_last():
@@ -158,11 +167,44 @@ def test_nothing_and_an_empty_folder_are_told_apart(tmp_path: Path, framecast: C
 
 
 def test_a_video_that_does_not_decode(two_g1_episodes: Path, tmp_path: Path, framecast: Command):
+    """Nothing at all, no video, one that ends early, and one that is cut in its header."""
+    episodes = two_g1_episodes / "meta" / "episodes.jsonl"
+    episodes.write_text(episodes.read_text().splitlines()[1])
     video = next((two_g1_episodes / "videos").rglob("*1.mp4"))
-    for content in (b"", b"no video at all"):
+    whole = video.read_bytes()
+    for content in (b"", b"no video at all", whole[:20_000], whole[: len(whole) // 2]):
         video.write_bytes(content)
         line = refuse(framecast, two_g1_episodes, tmp_path / "out", "--fps", 10)
         assert "episode_000001.mp4" in line
+
+
+def test_a_folder_video_stands_in_for_videos(two_g1_episodes: Path):
+    (two_g1_episodes / "videos").rename(two_g1_episodes / "video")
+    meta = LeRobotMeta(two_g1_episodes, Keys(), FIELDS)
+    path = meta.path("video_path", episode_chunk=0, episode_index=1)
+    assert path.parts[-4] == "video"
+
+
+def test_a_broken_file_among_many_costs_only_itself(tmp_path: Path, framecast: Command):
+    source = tmp_path / "Aufnahmen für später"
+    source.mkdir()
+    for index in range(300):
+        image = np.full((3, 16, 16, 3), index % 256, np.uint8)
+        image[1] += 1
+        np.savez(source / f"traj {index}.npz", image=image, action=np.ones((3, 1), np.float32))
+    (source / "traj 77.npz").write_bytes(b"PK")
+    (source / "traj 150.npz").unlink()
+    (source / "traj 150.npz").symlink_to("gone.npz")
+    options = ("--size", 16, "--split", "1,0,0", "--out", tmp_path / "out")
+    assert "traj 77.npz" in framecast("import", source, *options).one_line()
+    done = framecast("import", source, *options, "--skip-broken")
+    assert done.code == 0, done.err
+    store = EpisodeStore.open(tmp_path / "out", "train")
+    assert store.num_episodes == 298
+    firsts = store.pixels[store.ep_offset][:, 0, 0, 0].tolist()
+    assert firsts == [index % 256 for index in range(300) if index not in (77, 150)]
+    left_out = (tmp_path / "out" / "left_out.txt").read_text().splitlines()
+    assert [Path(line.split(".npz")[0]).name for line in left_out] == ["traj 77", "traj 150"]
 
 
 def test_a_table_shorter_than_its_video(two_g1_episodes: Path, tmp_path: Path, framecast: Command):

@@ -18,7 +18,7 @@ EXAMPLES = """  framecast inspect recordings/g1_pick_bottle
   framecast inspect softmotion30_44k --check
   framecast inspect data/pusher --out looks   (writes looks/sheet.png and looks/actions.png)"""
 BARS = "▁▂▃▄▅▆▇█"
-BINS = 16
+BINS = 10
 MANY_NAMES = 32
 
 
