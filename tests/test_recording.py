@@ -209,6 +209,22 @@ def test_a_third_partys_environment_is_recorded(tmp_path: Path, framecast: Comma
         assert int(frame[y, x, 2]) > int(frame[y, x, 0]) + 40
 
 
+def test_mujocos_pusher_is_drawn_without_opengl(tmp_path: Path, framecast: Command):
+    out = tmp_path / "data"
+    done = framecast(
+        *("record", "Pusher-v5", "--render", "rays", "--state-slice", "14:17"),
+        *("--episodes", 1, "--frames", 8, "--action-repeat", 4, "--out", out),
+    )
+    assert done.code == 0, done.err
+    store = EpisodeStore.open(out, "train")
+    assert store.action.shape == (8, 7)
+    assert store.state.shape == (8, 3)
+    frames = store.episode(0).frames.astype(int)
+    assert len(np.unique(frames.reshape(-1, 3), axis=0)) > 50
+    assert np.abs(np.diff(frames, axis=0)).max() > 50  # the arm moves
+    assert (np.abs(np.diff(frames, axis=0)).max(axis=(0, 3)) == 0).mean() > 0.3  # the table rests
+
+
 def test_recordings_do_not_depend_on_the_number_of_workers(tmp_path: Path, framecast: Command):
     for workers in (1, 2):
         options = ("--episodes", 4, "--frames", 4, "--workers", workers, "--seed", 3)
@@ -257,6 +273,7 @@ def test_an_interrupted_recording_leaves_nothing_and_says_so(tmp_path: Path):
         (("test/Counter-v0", "--crop", "40,40,16,16"), "does not fit into frames of 48x48"),
         (("test/Counter-v0", "--env", "colour"), "--env takes name=value"),
         (("test/Counter-v0", "--env", "colour=red"), "Cannot make the environment"),
+        (("test/Counter-v0", "--render", "rays"), "draws MuJoCo environments only"),
         (("no_such_module:test/Counter-v0",), "Cannot make the environment"),
     ],
 )

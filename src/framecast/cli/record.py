@@ -14,7 +14,7 @@ from framecast.recording import Recording, record
 from framecast.recording.environments import parse_slice
 
 EXAMPLES = """  framecast record framecast/Pusher-v0 --episodes 600 --workers 2 --out data/pusher
-  framecast record Pusher-v5 --episodes 50 --frames 60 --state-slice 14:17 --out data/pusher5
+  framecast record Pusher-v5 --render rays --state-slice 14:17 --episodes 50 --out data/pusher5
   framecast record gym_pusht:gym_pusht/PushT-v0 --env obs_type=pixels_agent_pos \\
       --policy framecast.recording:HeldPolicy --episodes 200 --out data/pusht
   framecast record my_package:MyArm-v0 --policy my_package:Pusher --episodes 200 --out data/mine"""
@@ -44,6 +44,12 @@ def main(argv: list[str]) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="keyword argument for the environment; may be repeated",
+    )
+    parser.add_argument(
+        "--render",
+        choices=("own", "rays"),
+        default="own",
+        help="draw by the environment itself, or a MuJoCo one by rays, without OpenGL",
     )
     parser.add_argument("--state-key", help="where the state is: a/b in the observation, or info/a")
     parser.add_argument("--state-slice", metavar="FIRST:LAST", help="numbers of the state to keep")
@@ -84,6 +90,7 @@ def main(argv: list[str]) -> None:
         state_slice=None if options.state_slice is None else parse_slice(options.state_slice),
         action_repeat=options.action_repeat,
         execution_noise=options.execution_noise,
+        by_rays=options.render == "rays",
         env_options=dict(_option(text) for text in options.env_options),
     )
     fractions = parse_fractions(options.split)

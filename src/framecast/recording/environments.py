@@ -15,7 +15,9 @@ from framecast.errors import UserError, did_you_mean
 USUAL_STATES = ("state", "agent_pos", "observation", "proprio")
 
 
-def make_environment(env_id: str, size: int, options: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+def make_environment(
+    env_id: str, size: int, options: Mapping[str, Any], by_rays: bool = False
+) -> gymnasium.Env[Any, Any]:
     """By id; `module:id` imports the module first. Raises UserError when it cannot be made."""
     import framecast.pusher  # noqa: F401  registers the built-in world
 
@@ -26,11 +28,16 @@ def make_environment(env_id: str, size: int, options: Mapping[str, Any]) -> gymn
     try:
         if module:
             importlib.import_module(module)
-        return gymnasium.make(name, disable_env_checker=True, **(given | dict(options)))
+        env = gymnasium.make(name, disable_env_checker=True, **(given | dict(options)))
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         hint = did_you_mean(name, list(gymnasium.registry))
         reason = " ".join(str(error).split())
         raise UserError(f"Cannot make the environment {env_id!r}: {reason}.{hint}") from None
+    if not by_rays:
+        return env
+    from framecast.recording.rays import RayCast
+
+    return RayCast(env)
 
 
 class StateFinder:

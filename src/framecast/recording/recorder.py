@@ -52,6 +52,7 @@ class Recording:
         execution_noise: standard deviation of what is added to the executed action, as a share of
             half its range. It is drawn anew every step and not recorded: the command is.
         env_options: keyword arguments for the environment.
+        by_rays: draw a MuJoCo environment by casting rays, where there is no OpenGL.
     """
 
     env_id: str
@@ -68,6 +69,7 @@ class Recording:
     action_repeat: int = 1
     execution_noise: float = 0.0
     env_options: Mapping[str, Any] = field(default_factory=dict)
+    by_rays: bool = False
 
 
 class Recorder:
@@ -76,7 +78,9 @@ class Recorder:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.geometry = Geometry(recording.size, recording.fit, recording.box, recording.flip)
-        self.env = make_environment(recording.env_id, recording.size, recording.env_options)
+        self.env = make_environment(
+            recording.env_id, recording.size, recording.env_options, recording.by_rays
+        )
         if not isinstance(self.env.action_space, gymnasium.spaces.Box):
             raise UserError(
                 f"{recording.env_id} has actions of {self.env.action_space}; "
@@ -134,6 +138,7 @@ class Recorder:
         version = getattr(self.env.unwrapped, "simulator_version", "")
         facts = [
             f"recorded in {recording.env_id}, seed {recording.seed}, policy {policy}",
+            *(["drawn by rays"] if recording.by_rays else []),
             *([f"every command {repeat} times"] if repeat > 1 else []),
             *([f"execution noise {noise:g}"] if noise else []),
             *([f"state from {self.state_of.where}"] if recording.state_key else []),
@@ -205,13 +210,31 @@ class Recorder:
 
     def _frame(self, observation: Any) -> NDArray[np.uint8]:
         pixels = observation.get("pixels") if isinstance(observation, Mapping) else None
-        frame = np.asarray(self.env.render() if pixels is None else pixels)
+        frame = np.asarray(self._rendered() if pixels is None else pixels)
         if frame.ndim != 3 or frame.dtype != np.uint8:
             raise UserError(
                 f"{self.recording.env_id} gives no picture: expected uint8 (H, W, 3) from "
                 f"observation['pixels'] or render(), got {frame.dtype} {frame.shape}."
             )
         return self.geometry.apply(frame)
+
+    def _rendered(self) -> Any:
+        try:
+            return self.env.render()
+        except Exception as error:
+            if not _is_about_opengl(error):
+                raise
+            raise UserError(
+                f"{self.recording.env_id} draws with OpenGL, which does not work here "
+                f"({type(error).__name__}). Set MUJOCO_GL to egl or osmesa where one is "
+                "installed, or add --render rays."
+            ) from None
+
+
+def _is_about_opengl(error: Exception) -> bool:
+    """Every OpenGL library fails in its own way."""
+    told = f"{type(error).__module__} {error!r}"
+    return any(word in told for word in ("OpenGL", "EGL", "glGetError", "glfw", "GLFW", "mjr_"))
 
 
 def _labels(env: Any, attribute: str, default: str, count: int) -> tuple[str, ...]:
