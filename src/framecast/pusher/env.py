@@ -37,6 +37,10 @@ SETTLE_STEPS = 20
 SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP))
 Observation = dict[str, NDArray[Any]]
 
+# MuJoCo's own handler appends every warning to MUJOCO_LOG.TXT in the working directory; `step`
+# reads them from the simulation's data instead.
+mujoco.set_mju_user_warning(lambda _: None)
+
 
 class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """Push objects about in a bin.
