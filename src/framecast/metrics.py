@@ -20,9 +20,12 @@ PSNR_CAP = 100.0
 LEAST_ERROR = 10 ** (-PSNR_CAP / 10)
 PSNR_VARIANT = "per channel, then mean over channels; data range 1; capped at 100 dB"
 POOLED_VARIANT = "mean squared error pooled over channels; data range 1; capped at 100 dB"
-SSIM_VARIANT = "Gaussian window 11x11, sigma 1.5, K1 .01, K2 .03, data range 1"
+SSIM_VARIANT = (
+    "Gaussian window 11x11, sigma 1.5, K1 .01, K2 .03, data range 1; windows that lie inside the "
+    "frame (as scikit-image)"
+)
 SVG_SSIM_VARIANT = (
-    "as published with SVG: uniform window 7x7, sample covariance, K1 .01, K2 .03, and a data "
+    "as published with SVG: uniform window 7x7 inside the frame, sample covariance, K1 .01, K2 .03, and a data "
     "range of 2 for frames of range 1; for comparison with that literature only"
 )
 Taps = tuple[float, ...]

@@ -24,7 +24,7 @@ EXAMPLES = """  framecast evaluate runs/first
 
 protocols:
 """
-LEAST_FREE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def main(argv: list[str]) -> None:
@@ -50,7 +50,8 @@ def main(argv: list[str]) -> None:
     networks = _networks(options, protocol)
     clips = ProtocolClips.of(options.data or run.dataset(), protocol)
     world = _world(options, clips, protocol)
-    evaluator = Evaluator(model.to(device), clips, protocol, twin, networks, options.memory)
+    model = model.to(device)
+    evaluator = Evaluator(model, clips, protocol, twin, networks, options.memory, world)
     twin_file = twin_run.checkpoint_file(twin_run.default_checkpoint()) if twin_run else None
     described = documents.describe(evaluator, run.checkpoint_file(checkpoint), twin_file)
     with console.status("Reading the clips ..."):
@@ -58,21 +59,24 @@ def main(argv: list[str]) -> None:
     kept = GroupStore(run.folder / "evaluation", protocol.name, described)
     if kept.num_kept:
         console.print(f"Going on with an evaluation that has {kept.num_kept} groups of clips.")
-    with progress_bar("evaluating", len(clips)) as advance:
-        groups = evaluator.run(advance, kept)
+    try:
+        with progress_bar("evaluating", len(clips)) as advance:
+            groups = evaluator.run(advance, kept)
+    except KeyboardInterrupt:
+        raise UserError(
+            "interrupted; what was scored so far is kept. Give the same command to go on."
+        ) from None
     summary = Summary(groups, protocol, Bootstrap(clips.episodes(), protocol.seed))
+    scores = summary.scores()
     parts = {
-        "scores": summary.scores(),
+        "scores": scores,
         "over_samples": summary.over_samples() if protocol.num_samples > 1 else None,
         "calibration": summary.calibration(),
+        "world": summary.world(),
     }
-    if world is not None:
-        with progress_bar("true futures", len(clips)) as advance:
-            described["true_futures"] = world.describe()
-            parts["scores"]["world"], parts["world"] = world.compare(evaluator, advance)
-    path = documents.write_scores(run, described, parts)
+    path = documents.write_scores(run, described, clips.episodes().tolist(), parts)
     kept.remove()
-    console.print(_table(described, parts["scores"], states_matter=model.uses_states))
+    console.print(_table(described, scores, states_matter=model.uses_states))
     console.print(f"Written to {path}. Next: framecast report {run.folder}", soft_wrap=True)
 
 
@@ -152,7 +156,7 @@ def _protocol(options: Namespace) -> Protocol:
     if changes.get("prior") == "mean" and "num_samples" not in changes:
         changes["num_samples"] = 1
     protocol = dataclasses.replace(preset, **changes)
-    if not LEAST_FREE_NAME.fullmatch(protocol.name):
+    if not FILE_NAME.fullmatch(protocol.name):
         raise UserError(f"--name takes letters, digits, - and _; got {protocol.name!r}.")
     options.states = protocol.states
     if options.memory < 1:
@@ -194,10 +198,9 @@ def _table(protocol: dict[str, Any], scores: dict[str, Any], states_matter: bool
         f"{protocol['num_clips']} clips of the {protocol['split']} split"
     )
     table = Table(title=title, title_justify="left")
-    table.add_column("")
-    headings = ("PSNR dB", "95% interval", "over copying", "first step", "last step", "SSIM")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    table.add_column("", no_wrap=True)
+    for heading in ("PSNR dB", "95% interval", "over copy", "first", "last", "SSIM"):
+        table.add_column(heading, justify="right", no_wrap=True)
     floor = scores["copy_last"]["psnr"]
     for row, score in scores.items():
         low, high = score["interval"]["psnr"]
@@ -205,7 +208,7 @@ def _table(protocol: dict[str, Any], scores: dict[str, Any], states_matter: bool
         table.add_row(
             row_label(row, protocol),
             f"{score['psnr']:.2f}",
-            f"{low:.2f} .. {high:.2f}",
+            f"{low:.2f}..{high:.2f}",
             "" if row == "copy_last" else f"{score['psnr'] - floor:+.2f}",
             f"{steps[0]:.2f}",
             f"{steps[-1]:.2f}",

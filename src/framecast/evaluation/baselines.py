@@ -5,6 +5,8 @@ Shape letters: P predicted frames, B batch, C H W image, K window, V displacemen
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -40,7 +42,7 @@ def _displacement(before: Tensor, last: Tensor) -> Tensor:
     """Pixels (B, 2) down and right that each place of `last` moved since `before`: (B, 2, H, W)."""
     reach = range(-REACH, REACH + 1)
     # Small displacements come first, and win where several fit equally.
-    tried = sorted(((dy, dx) for dy in reach for dx in reach), key=lambda d: abs(d[0]) + abs(d[1]))
+    tried = sorted(itertools.product(reach, reach), key=lambda d: abs(d[0]) + abs(d[1]))
     padded = functional.pad(before, (REACH,) * 4, mode="replicate")
     height, width = last.shape[-2:]
     best = torch.full_like(last[:, 0], torch.inf)
@@ -60,7 +62,7 @@ def _displacement(before: Tensor, last: Tensor) -> Tensor:
 
 def _moved(frame: Tensor, motion: Tensor) -> Tensor:
     """The frame (B, C, H, W) with its moving pixels painted where the motion takes them."""
-    batch, channels, height, width = frame.shape
+    height, width = frame.shape[-2:]
     rows = torch.arange(height, device=frame.device)[:, None] + motion[:, 0].long()
     columns = torch.arange(width, device=frame.device) + motion[:, 1].long()
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)

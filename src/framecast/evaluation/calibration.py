@@ -57,7 +57,6 @@ class Calibration:
         """
         num_samples, horizon, num_clips = samples.shape[:3]
         ranks, moving_ranks = np.zeros((2, num_samples + 1))
-        squares = np.zeros((2, horizon, num_clips))  # of distances to truth, and within samples
         energy, spread, error = np.zeros((3, horizon, num_clips))
         to_truth = torch.zeros(num_clips, num_samples, dtype=torch.float64)
         within = torch.zeros(num_clips, num_samples, num_samples, dtype=torch.float64)
@@ -79,7 +78,6 @@ class Calibration:
                     error[step, clip] = float((mean - truth)[:, moved].square().mean()) / 255**2
                 else:
                     spread[step, clip] = error[step, clip] = np.nan
-        del squares
         pairs = zip(to_truth, within, strict=True)
         future = np.array([energy_score(a / horizon, b / horizon) for a, b in pairs])
         return cls(ranks, moving_ranks, energy, future, spread, error)
@@ -109,13 +107,13 @@ def squared_distances(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 def pairwise_squares(first: Tensor, second: Tensor) -> Tensor:
     """Mean squared difference of every pair: (S, D), (M, D) -> (S, M)."""
-    size = first.shape[1]
+    size, same = first.shape[1], first is second
     centre = first.mean(dim=0)
     first, second = first - centre, second - centre
     products = (first @ second.T).double()
     squares = first.square().sum(dim=1).double()[:, None] + second.square().sum(dim=1).double()
     distances = ((squares - 2 * products) / size).clamp(min=0)
-    return distances.fill_diagonal_(0) if first is second else distances
+    return distances.fill_diagonal_(0) if same else distances
 
 
 def energy_score(to_truth: Tensor, within: Tensor) -> float:

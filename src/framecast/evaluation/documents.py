@@ -37,7 +37,6 @@ OF_THE_RUN = ("weights_sha256", "checkpoint", "twin", "uses_states", "seed_of_tr
 def describe(evaluator: Evaluator, weights: Path, twin: Path | None = None) -> dict[str, Any]:
     """Everything that decides the scores, but for the clips' checksum: plain data."""
     protocol = evaluator.protocol
-    sampled = protocol.prior == "sampled"
     variants = {name: metric.variant for name, metric in METRICS.items()}
     for network in evaluator.networks:
         variants[network.name] = LPIPS_VARIANT if network.kind == "lpips" else FVD_VARIANT
@@ -45,7 +44,7 @@ def describe(evaluator: Evaluator, weights: Path, twin: Path | None = None) -> d
         protocol.to_dict()
         | variants
         | {
-            "latent": f"{'samples' if sampled else 'the mean'} of the prior, {_noise_text(protocol)}",
+            "latent": _latent_text(protocol),
             "model_row": _model_row_text(protocol),
             "shuffled_actions": "future actions and states of the clip half the list further",
             "zero_actions": "future actions of zero, states held at the last of the context",
@@ -59,6 +58,7 @@ def describe(evaluator: Evaluator, weights: Path, twin: Path | None = None) -> d
             "weights_sha256": _sha256(weights),
             "twin": None if twin is None else _sha256(twin),
             "networks": {network.kind: network.sha256 for network in evaluator.networks},
+            "true_futures": None if evaluator.world is None else evaluator.world.describe(),
             "rollouts_a_batch": evaluator.entries,
             "device": evaluator.device.type,
             "framecast": __version__,
@@ -68,11 +68,14 @@ def describe(evaluator: Evaluator, weights: Path, twin: Path | None = None) -> d
     )
 
 
-def write_scores(run: Run, protocol: Mapping[str, Any], parts: Mapping[str, Any]) -> Path:
+def write_scores(
+    run: Run, protocol: Mapping[str, Any], episodes: list[int], parts: Mapping[str, Any]
+) -> Path:
     """`evaluation/<protocol>.json` in the run folder; nothing half-written is left.
 
     Args:
         protocol: from `describe`.
+        episodes: the episode of every clip, in the order of the scores.
         parts: `scores` and whatever else was measured; None leaves a part out.
     """
     path = scores_path(run, str(protocol["name"]))
@@ -80,6 +83,7 @@ def write_scores(run: Run, protocol: Mapping[str, Any], parts: Mapping[str, Any]
     document = {
         "protocol": dict(protocol),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "episodes": episodes,
         **{name: part for name, part in parts.items() if part is not None},
     }
     path.parent.mkdir(exist_ok=True)
@@ -103,6 +107,7 @@ def read_scores(run: Run, protocol_name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _ = document["scores"]["model"]["per_clip"], document["scores"]["copy_last"]["interval"]
         networks = document["protocol"]["networks"]
+        _ = [int(episode) for episode in document["episodes"]]
         Protocol.from_dict(document["protocol"])
     except FileNotFoundError:
         preset = "" if protocol_name == "course" else f" --protocol {protocol_name}"
@@ -137,9 +142,11 @@ def _brief(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _noise_text(protocol: Protocol) -> str:
-    count = "one a clip" if protocol.num_samples == 1 else f"{protocol.num_samples} a clip"
-    return f"{count}, named by seed, sample and clip"
+def _latent_text(protocol: Protocol) -> str:
+    if protocol.prior == "mean":
+        return "the mean of the prior"
+    count = "one sample" if protocol.num_samples == 1 else f"{protocol.num_samples} samples"
+    return f"{count} of the prior a clip, named by seed, sample and clip"
 
 
 def _model_row_text(protocol: Protocol) -> str:

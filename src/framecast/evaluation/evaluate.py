@@ -30,6 +30,7 @@ from framecast.evaluation.sampling import (
     clips_at_once,
     sample_futures,
 )
+from framecast.evaluation.true_futures import Measures, TrueFutures
 from framecast.metrics import METRICS
 from framecast.models.base import VideoModel
 
@@ -47,6 +48,7 @@ class Evaluator:
         twin: a deterministic model of the same clips, scored beside it, or None.
         networks: weights of lpips and fvd where they are wanted.
         memory_mb: roughly what predicted frames may occupy.
+        world: the simulator of the clips, for true futures, or None.
     """
 
     model: VideoModel[Any]
@@ -55,6 +57,7 @@ class Evaluator:
     twin: VideoModel[Any] | None = None
     networks: tuple[WeightsFile, ...] = ()
     memory_mb: int = DEFAULT_MEMORY_MB
+    world: TrueFutures | None = None
 
     def __post_init__(self) -> None:
         store = self.clips.windows.store
@@ -119,6 +122,9 @@ class Evaluator:
         if samples.shape[2] > 1:
             drawn = samples.permute(2, 0, 1, 3, 4, 5)
             calibration = Calibration.of(drawn, clip.frames[context:], clip.frames[context - 1])
+        measures: tuple[Measures, ...] = ()
+        if self.world is not None:
+            rows["world"], measures = self._score_world(self.world, clip, chosen, samples, true)
         features = {}
         if self.video_features is not None:
             future = samples[:, :, 0].float() / 255
@@ -126,7 +132,24 @@ class Evaluator:
             features["model"] = self.video_features(torch.cat([past, future])).numpy()
             features["true"] = self.video_features(clip.float_frames(torch.float32)).numpy()
         arrays = {row: scores.cpu().numpy() for row, scores in rows.items()}
-        return GroupScores(tuple(self.metrics), arrays, calibration, features)
+        return GroupScores(tuple(self.metrics), arrays, calibration, features, measures)
+
+    def _score_world(
+        self, world: TrueFutures, clip: Clip, chosen: slice, samples: Tensor, true: Tensor
+    ) -> tuple[Tensor, tuple[Measures, ...]]:
+        """Scores (M, S, P, B) of the true futures as if a model had made them, and measures."""
+        assert clip.states is not None
+        values, measures = [], []
+        for index, place in enumerate(range(chosen.start, chosen.stop)):
+            futures = world.simulate(place)
+            frames = torch.from_numpy(futures.frames).permute(1, 0, 4, 2, 3).float() / 255
+            values.append(
+                self._per_frame(frames[:, None].to(self.device), true[:, index : index + 1])
+            )
+            states = clip.states[self.protocol.context :, index]
+            sampled = samples[:, index].transpose(0, 1)
+            measures.append(world.score(futures, sampled, clip.frames[:, index], states))
+        return torch.cat(values, dim=-1), tuple(measures)
 
     def _score_samples(self, clip: Clip, chosen: slice, true: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (M, S, P, B) of every sample, and the samples as bytes (P, B, S, C, H, W)."""
@@ -158,7 +181,7 @@ class Evaluator:
         strange = self.clips.with_strange_actions(clip, chosen, context)
         yield "shuffled_actions", self._one_future(self.model, strange, chosen)
         yield "zero_actions", self._one_future(self.model, with_zero_actions(clip, context), chosen)
-        if self.protocol.prior == "sampled":
+        if self.protocol.prior == "sampled" and self.model.latent_dim:
             yield "prior_mean", self._one_future(self.model, clip, chosen, mean=True)
         if self.twin is not None:
             yield "twin", self._one_future(self.twin, clip, chosen, mean=True)

@@ -30,12 +30,14 @@ class GroupScores:
         rows: (M, S, P, B) scores of every row; S is 1 but for the model's.
         calibration: where there are at least two samples.
         features: (B, F) of a video network, for `model` and `true`.
+        world: what was measured against the true futures of every clip.
     """
 
     metrics: tuple[str, ...]
     rows: dict[str, NDArray[np.float32]]
     calibration: Calibration | None
     features: dict[str, NDArray[np.float64]]
+    world: tuple[dict[str, NDArray[np.float64]], ...] = ()
 
     def to_bytes(self) -> bytes:
         arrays: dict[str, Any] = {"metrics": np.array(self.metrics)}
@@ -44,6 +46,8 @@ class GroupScores:
         if self.calibration is not None:
             fields = dataclasses.fields(self.calibration)
             arrays |= {f"calibration.{f.name}": getattr(self.calibration, f.name) for f in fields}
+        for index, clip in enumerate(self.world):
+            arrays |= {f"world{index}.{name}": values for name, values in clip.items()}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         return buffer.getvalue()
@@ -53,11 +57,13 @@ class GroupScores:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         kept = _under(arrays, "calibration.")
+        worlds = len({name.split(".")[0] for name in arrays if name.startswith("world")})
         return cls(
             tuple(arrays["metrics"].tolist()),
             _under(arrays, "row."),
             Calibration(**kept) if kept else None,
             _under(arrays, "feature."),
+            tuple(_under(arrays, f"world{index}.") for index in range(worlds)),
         )
 
 

@@ -143,7 +143,8 @@ class PerceptualDistance(nn.Module):
                 features = functional.max_pool2d(features, 3, 2)
             features = functional.relu(layer(features))
             length = features.square().sum(dim=1, keepdim=True).sqrt()
-            kept.append((features / (length + 1e-10)).unflatten(0, frames.shape[:-3]))
+            scaled = features / (length + 1e-10)
+            kept.append(scaled.reshape(*frames.shape[:-3], *scaled.shape[1:]))
         return kept
 
 
@@ -152,7 +153,8 @@ class VideoFeatures:
 
     def __init__(self, weights: WeightsFile) -> None:
         try:
-            self.network = torch.jit.load(str(weights.path), map_location="cpu").eval()
+            network: Any = torch.jit.load(str(weights.path), map_location="cpu")  # type: ignore[no-untyped-call]
+            self.network = network.eval()
         except RuntimeError:
             raise UserError(
                 f"{weights.path} is not a TorchScript file, which `fvd` needs."

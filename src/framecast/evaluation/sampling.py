@@ -70,4 +70,4 @@ def sample_futures(
         frames = clip.float_frames(model.dtype)[:context]
         state = model.observe(frames, clip.actions[: context - 1], past).repeat(num_samples)
         predicted = model.rollout(state, actions, noise, future).float()
-    return predicted.unflatten(1, (clip.batch_size, num_samples))
+    return predicted.reshape(-1, clip.batch_size, num_samples, *predicted.shape[2:])

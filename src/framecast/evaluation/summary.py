@@ -5,6 +5,7 @@ Rows:
     best, worst       the sample of each clip that is best, or worst, by the protocol's metric
     prior_mean        the model with the mean of its prior instead of a sample
     twin              a deterministic model, where one was given
+    world             the mean over true futures simulated anew, scored as if a model had made them
     copy_last         the last context frame, repeated
     linear_motion     what moved between the last two context frames goes on moving
     shuffled_actions  the first sample's noise and the same context, told another clip's future
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framecast.evaluation import calibration
+from framecast.evaluation import calibration, true_futures
 from framecast.evaluation.frechet import frechet_distance_of
 from framecast.evaluation.groups import GroupScores
 from framecast.evaluation.protocols import Protocol
@@ -31,17 +32,18 @@ from framecast.metrics import METRICS
 
 Floats = NDArray[np.float64]
 ROWS = {
-    "model": "model, one sample",
-    "best": "model, best of N",
-    "worst": "model, worst of N",
-    "prior_mean": "model, mean of the prior",
+    "model": "one sample",
+    "best": "best of N",
+    "worst": "worst of N",
+    "prior_mean": "mean of the prior",
     "twin": "deterministic twin",
-    "world": "the world itself",
+    "world": "true futures",
     "copy_last": "copy the last frame",
     "linear_motion": "linear motion",
-    "shuffled_actions": "model, shuffled actions",
-    "zero_actions": "model, zero actions",
+    "shuffled_actions": "shuffled actions",
+    "zero_actions": "zero actions",
 }
+NEED_NO_MODEL = ("world", "copy_last", "linear_motion")
 
 
 def row_label(row: str, protocol: Mapping[str, Any]) -> str:
@@ -50,7 +52,7 @@ def row_label(row: str, protocol: Mapping[str, Any]) -> str:
     if row == "model" and protocol.get("prior") == "mean":
         return ROWS["prior_mean"]
     if row == "model" and num_samples > 1:
-        return f"model, mean of {num_samples}"
+        return f"mean of {num_samples}"
     return ROWS[row].replace("of N", f"of {num_samples}")
 
 
@@ -99,6 +101,11 @@ class Summary:
         """None for a single sample."""
         parts = [group.calibration for group in self.groups if group.calibration is not None]
         return calibration.summary(parts) if parts else None
+
+    def world(self) -> dict[str, Any] | None:
+        """None where no true futures were simulated."""
+        measured = [clip for group in self.groups for clip in group.world]
+        return true_futures.summary(measured) if measured else None
 
     def _row(self, values: Floats) -> dict[str, Any]:
         """(M, P, N) -> what is written of a row."""
