@@ -25,8 +25,8 @@ SSIM_VARIANT = (
     "frame (as scikit-image)"
 )
 SVG_SSIM_VARIANT = (
-    "as published with SVG: uniform window 7x7 inside the frame, sample covariance, K1 .01, K2 .03, and a data "
-    "range of 2 for frames of range 1; for comparison with that literature only"
+    "as published with SVG: uniform window 7x7 inside the frame, sample covariance, K1 .01, K2 "
+    ".03, and a data range of 2 for frames of range 1; for comparison with that literature only"
 )
 Taps = tuple[float, ...]
 

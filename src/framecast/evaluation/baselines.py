@@ -55,7 +55,7 @@ def _displacement(before: Tensor, last: Tensor) -> Tensor:
         )[:, 0] + RELUCTANCE * (abs(dy) + abs(dx))
         better = cost < best
         best = torch.where(better, cost, best)
-        here = torch.tensor([dy, dx], dtype=motion.dtype, device=motion.device)
+        here = torch.tensor([dy, dx], dtype=motion.dtype)
         motion = torch.where(better[:, None], here[:, None, None], motion)
     return motion
 
@@ -63,11 +63,12 @@ def _displacement(before: Tensor, last: Tensor) -> Tensor:
 def _moved(frame: Tensor, motion: Tensor) -> Tensor:
     """The frame (B, C, H, W) with its moving pixels painted where the motion takes them."""
     height, width = frame.shape[-2:]
-    rows = torch.arange(height, device=frame.device)[:, None] + motion[:, 0].long()
-    columns = torch.arange(width, device=frame.device) + motion[:, 1].long()
+    rows = torch.arange(height)[:, None] + motion[:, 0].long()
+    columns = torch.arange(width) + motion[:, 1].long()
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     moving = inside & (motion != 0).any(dim=1)
-    clip, y, x = moving.nonzero(as_tuple=True)
-    painted = frame.clone()
-    painted[clip, :, rows[moving], columns[moving]] = frame[clip, :, y, x]
-    return painted
+    clip, y, x = (index.numpy() for index in moving.nonzero(as_tuple=True))
+    # Two pixels may go to one place: with NumPy the last one wins, with torch any may.
+    source, painted = frame.numpy(), frame.numpy().copy()
+    painted[clip, :, rows[moving].numpy(), columns[moving].numpy()] = source[clip, :, y, x]
+    return torch.from_numpy(painted)

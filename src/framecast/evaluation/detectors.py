@@ -31,7 +31,7 @@ ELSEWHERE = 4  # patches a picture that show something else
 BANDS = 3  # the arm looks larger near the camera
 ABOVE, BELOW, BESIDE = 16, 8, 9  # pixels around the end effector that a filter sees
 APART = 3  # pixels from the end effector, from which on a patch shows something else
-RIDGE = 1e-3  # variance added to every number of a patch, of colours in [0, 1]
+RIDGE = 1e-2  # variance added to every number of a patch, of colours in [0, 1]
 PATCH = (3, ABOVE + BELOW + 1, 2 * BESIDE + 1)
 ARM_COLOUR = (0.74, 0.13, 0.10)
 LEAST_PIXELS = 4
@@ -161,36 +161,39 @@ class ObjectDetector:
         self.camera, self.size, self.places = camera, len(last), places
         colours = [*(thing.colour for thing in scene.things), scene.table, scene.wall, ARM_COLOUR]
         self.hues = _chroma(np.array(colours))  # (N + 3, 3)
-        self.home = np.stack([camera.project(place, self.size) for place in places])
-        self.anchor = self._on_table(self._centroids(last[None]))[0]
+        table = self.hues[len(places)]
+        # Half way to the table's hue, a pixel is more table than object.
+        self.limits = np.square(self.hues - table).sum(axis=1) / 4
+        down, across = np.mgrid[: self.size, : self.size] + 0.5
+        self.grid = np.stack([across.ravel(), down.ravel()])  # (2, H * W)
+        home = np.stack([camera.project(place, self.size) for place in places])
+        far = np.linalg.norm(self.grid.T - home[:, None], axis=-1) * metres_a_pixel(self.size)
+        self.near = np.zeros((len(self.hues), self.size**2), bool)
+        self.near[: len(places)] = far < FURTHEST
+        self.anchor = self._on_table(self._centroids(last))
 
     def __call__(self, pictures: Pictures) -> Floats:
         """(..., H, W, 3) -> (..., N, 2) in metres."""
         flat = pictures.reshape(-1, *pictures.shape[-3:])
-        seen = np.concatenate([self._on_table(self._centroids(one[None])) for one in flat])
+        seen = np.stack([self._on_table(self._centroids(picture)) for picture in flat])
         gone = np.nan_to_num(seen - self.anchor)
         found: Floats = (self.places[:, :2] + gone).reshape(*pictures.shape[:-3], -1, 2)
         return found
 
-    def _centroids(self, pictures: Pictures) -> Floats:
-        """Pixel coordinates (B, N, 2), across and down; NaN where too few pixels are seen."""
-        hue = _chroma(pictures.astype(np.float64) / 255)
-        distance = np.linalg.norm(hue[..., None, :] - self.hues, axis=-1)
-        nearest = distance.argmin(axis=-1)  # (B, H, W)
-        down, across = np.mgrid[: self.size, : self.size] + 0.5
-        radius = FURTHEST / metres_a_pixel(self.size)
-        centres = np.full((len(pictures), len(self.places), 2), np.nan)
-        for index, home in enumerate(self.home):
-            near = np.hypot(across - home[0], down - home[1]) < radius
-            # Half way to the table's hue, a pixel is more table than object.
-            own = distance[..., index] < 0.5 * np.linalg.norm(self.hues[index] - self.hues[-3])
-            mine = (nearest == index) & own & near
-            count = mine.sum(axis=(1, 2))
-            enough = count >= LEAST_PIXELS
-            for axis, grid in enumerate((across, down)):
-                total = (mine * grid).sum(axis=(1, 2))
-                centres[enough, index, axis] = total[enough] / count[enough]
-        return centres
+    def _centroids(self, picture: Pictures) -> Floats:
+        """Pixel coordinates (N, 2), across and down; NaN where too few pixels are seen."""
+        hue = _chroma(picture.reshape(-1, 3).astype(np.float64) / 255)
+        # The nearest hue, from |a - b|^2 = |a|^2 - 2 a b + |b|^2.
+        rest = np.square(self.hues).sum(axis=1) - 2 * hue @ self.hues.T  # (H * W, N + 3)
+        nearest = rest.argmin(axis=1)
+        pixels = np.arange(len(nearest))
+        distance = rest[pixels, nearest] + np.square(hue).sum(axis=1)
+        mine = (distance < self.limits[nearest]) & self.near[nearest, pixels]
+        count = np.bincount(nearest[mine], minlength=len(self.hues))
+        sums = [np.bincount(nearest[mine], axis[mine], len(self.hues)) for axis in self.grid]
+        centres = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]
+        centres[count < LEAST_PIXELS] = np.nan
+        return centres[: len(self.places)]
 
     def _on_table(self, pixels: Floats) -> Floats:
         """Pixels (..., N, 2) -> places (..., N, 2) at the objects' heights."""

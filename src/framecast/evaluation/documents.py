@@ -31,7 +31,7 @@ from framecast.metrics import METRICS
 from framecast.training.runs import Run
 
 # What may differ between two runs that are compared; every other field has to be the same.
-OF_THE_RUN = ("weights_sha256", "checkpoint", "twin", "uses_states", "seed_of_training")
+OF_THE_RUN = ("weights_sha256", "checkpoint", "twin", "uses_states")
 
 
 def describe(evaluator: Evaluator, weights: Path, twin: Path | None = None) -> dict[str, Any]:
