@@ -71,14 +71,15 @@ class ArmDetector:
         others = _patches(
             colours.repeat_interleave(ELSEWHERE, dim=0), _elsewhere(places, store.spec.height)
         )
-        centre = others.mean(dim=0)
+        centre = others.mean(axis=0)
         scatter = (others - centre).T @ (others - centre) / len(others)
-        scatter += RIDGE * torch.eye(len(scatter))
+        scatter += RIDGE * np.eye(len(scatter))
         bands = np.array_split(np.argsort(places[:, 1]), BANDS)
-        means = torch.stack([arm[band].mean(dim=0) for band in bands])
-        filters = torch.linalg.solve(scatter, (means - centre).T).T
-        biases = -((means + centre) * filters).sum(dim=1) / 2
-        return cls(filters.reshape(BANDS, *PATCH), biases)
+        means = np.stack([arm[band].mean(axis=0) for band in bands])
+        filters = np.linalg.solve(scatter, (means - centre).T).T
+        biases = -((means + centre) * filters).sum(axis=1) / 2
+        shaped = torch.from_numpy(filters).float().reshape(BANDS, *PATCH)
+        return cls(shaped, torch.from_numpy(biases).float())
 
     def __call__(self, pictures: Pictures) -> Floats:
         """(..., H, W, 3) -> (..., 2) pixels across and down."""
@@ -121,7 +122,7 @@ def _padded(colours: Tensor) -> Tensor:
     return functional.pad(colours, (BESIDE, BESIDE, ABOVE, BELOW), mode="replicate")
 
 
-def _patches(colours: Tensor, places: Floats) -> Tensor:
+def _patches(colours: Tensor, places: Floats) -> NDArray[np.float32]:
     """What lies around these pixels, one a picture: (B, 3 * h * w)."""
     padded = _padded(colours)
     corners = np.floor(places).clip(0, colours.shape[-1] - 1).astype(int)
@@ -130,7 +131,7 @@ def _patches(colours: Tensor, places: Floats) -> Tensor:
         frame[:, down : down + height, across : across + width]
         for frame, (across, down) in zip(padded, corners.tolist(), strict=True)
     ]
-    return torch.stack(patches).flatten(1)
+    return torch.stack(patches).flatten(1).numpy()
 
 
 def _elsewhere(places: Floats, size: int) -> Floats:
