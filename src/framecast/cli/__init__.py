@@ -22,6 +22,8 @@ COMMANDS = {
     "train": "train a model from a recipe on a dataset",
     "evaluate": "score a trained model on the test split, beside its baselines",
     "report": "write a trained model's figures and films into one HTML file",
+    "compare": "compare evaluated models on the same clips, with intervals of the differences",
+    "results": "print all scores of evaluated models as one page",
 }
 MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
     "import": "framecast.cli.import_command",

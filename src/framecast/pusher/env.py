@@ -7,6 +7,7 @@ frictions, execution noise and the drift of the gripper's yaw come from a hidden
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -40,6 +41,23 @@ Observation = dict[str, NDArray[Any]]
 # MuJoCo's own handler appends every warning to MUJOCO_LOG.TXT in the working directory; `step`
 # reads them from the simulation's data instead.
 mujoco.set_mju_user_warning(lambda _: None)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where everything is and how it moves; masses and frictions are no part of it.
+
+    Attributes:
+        positions, velocities, controls: MuJoCo's qpos, qvel and ctrl.
+        target: (3,) where the end effector was told to be.
+        yaw: its drift, in radians.
+    """
+
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    controls: NDArray[np.float64]
+    target: NDArray[np.float64]
+    yaw: float
 
 
 class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -90,20 +108,11 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         super().reset(seed=seed)
         visible_seed, default_hidden_seed = self.np_random.integers(2**63, size=2).tolist()
-        hidden_seed = (options or {}).get("hidden_seed", default_hidden_seed)
-        self._hidden = np.random.default_rng(hidden_seed)
         self.scene: Scene = random_scene(np.random.default_rng(visible_seed))
-        self.model: Any = mujoco.MjModel.from_xml_string(to_mjcf(self.scene, self._hidden))
-        self.data: Any = mujoco.MjData(self.model)
+        self._build((options or {}).get("hidden_seed", default_hidden_seed))
         self._home = self.scene.start.copy()
         self._target = self.scene.start.copy()
         self._yaw = 0.0
-        things = range(len(self.scene.things))
-        self._things = np.array([self.model.body(f"thing_{index}").id for index in things])
-        self._arm = np.array([self.model.body(name).id for name in ARM_BODIES])
-        self.renderer = Renderer(
-            self.model, self.image_size, Appearance(self.model, self.scene), self.camera
-        )
         self._raise_above_things()
         self._command(gripper=-1.0)
         mujoco.mj_forward(self.model, self.data)
@@ -125,6 +134,29 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         mujoco.mj_forward(self.model, self.data)
         return self._observation(), 0.0, False, False, self._info()
 
+    def moment(self) -> Moment:
+        """The present moment, to `resume` from."""
+        data = self.data
+        return Moment(
+            positions=data.qpos.copy(),
+            velocities=data.qvel.copy(),
+            controls=data.ctrl.copy(),
+            target=self._target.copy(),
+            yaw=self._yaw,
+        )
+
+    def resume(self, moment: Moment, hidden_seed: int) -> tuple[Observation, dict[str, Any]]:
+        """Go on from a moment of this episode under the hidden physics of another seed.
+
+        What can be seen stays as it was; the same commands lead to another future.
+        """
+        self._build(hidden_seed)
+        self.data.qpos[:], self.data.qvel[:] = moment.positions, moment.velocities
+        self.data.ctrl[:] = moment.controls
+        self._target, self._yaw = moment.target.copy(), moment.yaw
+        mujoco.mj_forward(self.model, self.data)
+        return self._observation(), self._info()
+
     def render(self) -> NDArray[np.uint8]:
         """The present picture, (image_size, image_size, 3) uint8."""
         return self.renderer.render(self.data)
@@ -137,6 +169,18 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """x, y, z in metres."""
         position: NDArray[np.float64] = self.data.site("end_effector").xpos
         return position.copy()
+
+    def _build(self, hidden_seed: int) -> None:
+        """The physics of this scene, with the masses and frictions of a hidden seed."""
+        self._hidden = np.random.default_rng(hidden_seed)
+        self.model: Any = mujoco.MjModel.from_xml_string(to_mjcf(self.scene, self._hidden))
+        self.data: Any = mujoco.MjData(self.model)
+        things = range(len(self.scene.things))
+        self._things = np.array([self.model.body(f"thing_{index}").id for index in things])
+        self._arm = np.array([self.model.body(name).id for name in ARM_BODIES])
+        self.renderer = Renderer(
+            self.model, self.image_size, Appearance(self.model, self.scene), self.camera
+        )
 
     def _raise_above_things(self) -> None:
         """Start above whatever lies under the gripper."""
