@@ -9,7 +9,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from framecast.models.config import CourseConfig, ModelConfig
+from framecast.models.config import CourseConfig, ModelConfig, SpatialConfig, SvgConfig
 
 if TYPE_CHECKING:
     from framecast.clip import ClipSpec
@@ -26,6 +26,8 @@ class Kind:
 
 KINDS = {
     "course": Kind(CourseConfig, "framecast.models.course:CourseModel"),
+    "svg": Kind(SvgConfig, "framecast.models.course:CourseModel"),
+    "spatial": Kind(SpatialConfig, "framecast.models.course:CourseModel"),
 }
 
 
