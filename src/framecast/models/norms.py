@@ -115,6 +115,13 @@ def image_norm(kind: Norm, num_channels: int) -> nn.Module:
     return StepwiseBatchNorm2d(num_channels) if kind == "batch" else StepwiseGroupNorm(num_channels)
 
 
+def synchronise_norms(network: nn.Module, synchronise: bool) -> None:
+    """Whether batch norms that train on several devices share their statistics."""
+    for layer in network.modules():
+        if isinstance(layer, _Stepwise):
+            layer.synchronise = synchronise
+
+
 @contextmanager
 def frozen_statistics(network: nn.Module, frozen: bool) -> Iterator[None]:
     """Within, where `frozen`, batch norms use their running statistics and leave them alone."""
