@@ -19,6 +19,8 @@ COMMANDS = {
     "train": "train a model from a recipe on a dataset",
     "evaluate": "score a trained model on the test split, beside its baselines",
     "report": "write a trained model's figures and films into one HTML file",
+    "steer": "steer a model by hand in a browser",
+    "export": "write a trained model into a small folder to hand on",
 }
 MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
     "import": "framecast.cli.import_command"
@@ -35,6 +37,7 @@ examples:
   framecast train course --data data/pusher --out runs/first
   framecast evaluate runs/first
   framecast report runs/first
+  framecast steer runs/first
 
 `framecast COMMAND --help` explains a command; `framecast --version` prints the version."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
