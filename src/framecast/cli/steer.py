@@ -9,11 +9,11 @@ from pathlib import Path
 from framecast.cli.console import command_parser, console
 
 DEFAULT_PORT = 8420
-EXAMPLES = """  framecast steer                                   # the model that comes with framecast
+EXAMPLES = """  framecast steer                             # the model that comes with framecast
   framecast steer runs/first
   framecast steer runs/g1 --data data/g1 --split validation
   framecast steer runs/first --port 0 --no-browser
-  framecast steer runs/first --host 0.0.0.0         # others may come; prints a link with a token"""
+  framecast steer runs/first --host 0.0.0.0   # others may come; prints a link with a token"""
 
 
 def main(argv: list[str]) -> None:

@@ -77,7 +77,10 @@ class Door:
         """Whether a websocket was opened by our own page: Origin and Host name the same place."""
         if origin is None or host is None:
             return False
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
     def token_is_right(self, given: str | None) -> bool:

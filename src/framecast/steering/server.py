@@ -8,6 +8,7 @@ client holds up nobody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ MEDIA = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-SERVER_IS_FULL, TRY_LATER = 1013, 1013
+SERVER_IS_FULL = 1013
 LOG = logging.getLogger("framecast.steering")
 _DONE = object()
 
@@ -230,8 +231,10 @@ async def _converse(websocket: WebSocket, steering: Steering) -> None:
         await Conversation(websocket, steering).run()
     except WebSocketDisconnect:
         pass
-    except TimeoutError:
-        await websocket.close(1001, "idle")
+    except TimeoutError:  # silent for long, or taking nothing in
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            async with asyncio.timeout(1):
+                await websocket.close(1001, "idle")
     finally:
         steering.active -= 1
 

@@ -22,7 +22,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from framecast.clip import ClipSpec
 from framecast.errors import UserError
 from framecast.models.base import VideoModel
 from framecast.training.recipe import Recipe, recipe_from
@@ -132,7 +131,7 @@ def _whole(tensor: Tensor) -> Tensor:
 
 def _card(run: Run, checkpoint: Checkpoint) -> str:
     """The model card, from what the run folder knows."""
-    spec: ClipSpec = checkpoint.spec
+    spec, clips = checkpoint.spec, run.recipe().clips
     environment = _read_json(run.folder / "environment.json")
     packages = environment.get("packages", {})
     versions = ", ".join(f"{name} {number}" for name, number in packages.items() if number)
@@ -155,9 +154,9 @@ An action-conditioned video prediction model, exported by framecast.
 
 ## Limits
 
-It knows only scenes of the kind it was trained on, sees {run.recipe().clips.context} frames of the
-past, and was trained on rollouts of {run.recipe().clips.horizon} frames: futures further away drift.
-Commands beyond the range of its training are not meaningful to it.
+It knows only scenes of the kind it was trained on, sees {clips.context} frames of the past, and
+was trained on rollouts of {clips.horizon} frames: futures further away drift. Commands beyond the
+range of its training are not meaningful to it.
 
 ## Recipe
 
