@@ -74,7 +74,7 @@ def view(session: Session, moment: Moment, message: Message, seconds: float) -> 
         "parent": None if moment.parent is None else moment.parent.number,
         "depth": moment.depth,
         "futures": count,
-        "action": None if step is None else step.action.tolist(),
+        "action": _action_before(session, moment),
         "step_seed": None if step is None else step.seed,
         "seed": session.seed,
         "psnr": [round(score, 3) for score in moment.psnr[:count]],
@@ -95,6 +95,14 @@ def view(session: Session, moment: Moment, message: Message, seconds: float) -> 
         header["true_handle"] = drag.place(position).tolist()
     pixels = [frames.tobytes()] if truth is None else [frames.tobytes(), truth.picture.tobytes()]
     return pack(header, *pixels)
+
+
+def _action_before(session: Session, moment: Moment) -> list[float] | None:
+    """What led to this moment: the step, or the context's last action."""
+    if moment.step is not None:
+        return list(moment.step.action.tolist())
+    actions = session.beginning.actions
+    return list(actions[-1].tolist()) if len(actions) else None
 
 
 def _views(session: Session, message: Message, turns: Turns) -> Replies:

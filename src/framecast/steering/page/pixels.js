@@ -15,7 +15,7 @@ export function paint(canvas, pixels, width, height) {
 }
 
 const STOPS = [[8, 6, 15], [61, 17, 97], [166, 47, 97], [240, 127, 44], [251, 233, 160]];
-const FULL = 40; // levels of standard deviation that show as the brightest colour
+const FULL = 25; // levels of standard deviation that show as the brightest colour
 
 /** Standard deviation over futures, (H, W), in levels of 0 to 255. */
 export function spread(frames, count) {

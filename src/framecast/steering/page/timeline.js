@@ -98,7 +98,7 @@ export class Timeline {
     app.get("replay").hidden = current.start.kind !== "clip";
     app.get("replay").disabled = !current.recorded;
     const seconds = (current.depth / app.welcome.fps).toFixed(1);
-    app.get("clock").textContent = `+${current.depth} · ${seconds} s · ${current.milliseconds.toFixed(0)} ms`;
+    app.get("clock").textContent = `+${current.depth} · ${seconds} s\n${current.milliseconds.toFixed(0)} ms a step`;
   }
 
   drawBranches(context) {
