@@ -122,11 +122,13 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def connect(self, token: str = "", **options: Any) -> ClientConnection:
-        options = {"origin": f"http://127.0.0.1:{self.port}", "max_size": None, **options}
+    def connect(self, token: str = "", host: str = "127.0.0.1", **options: Any) -> ClientConnection:
+        """A client that says it wants this host."""
         query = f"?token={token}" if token else ""
-        options.setdefault("compression", None)
-        return connect(f"ws://127.0.0.1:{self.port}/steer{query}", **options)
+        options = {"origin": f"http://{host}:{self.port}", "max_size": None} | options
+        line = socket.create_connection(("127.0.0.1", self.port))
+        url = f"ws://{host}:{self.port}/steer{query}"
+        return connect(url, sock=line, compression=None, **options).__enter__()
 
     def talk(self, **options: Any) -> Talk:
         return Talk(self.connect(**options))

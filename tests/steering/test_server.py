@@ -69,7 +69,7 @@ def test_a_name_that_only_points_here_gets_nothing(served: Served):
     [
         {"origin": "http://evil.example"},
         {"origin": None},
-        {"additional_headers": {"Host": "evil.example"}},
+        {"host": "evil.example"},
     ],
 )
 def test_another_site_cannot_open_the_websocket(served: Served, options: dict):

@@ -50,10 +50,10 @@ class Message:
         return cls(kind, number, fields)
 
     def number(self, name: str, low: int, high: int) -> int:
-        value = self.fields.get(name)
+        value: Any = self.fields.get(name)
         if not _is_whole(value, low, high):
             self._refuse(name, f"a whole number from {low} to {high}")
-        return int(value)  # type: ignore[arg-type]
+        return int(value)
 
     def flag(self, name: str, default: bool | None = None) -> bool:
         value = self.fields.get(name, default)
@@ -74,10 +74,11 @@ class Message:
         value = self.fields.get("start")
         if not isinstance(value, dict) or value.get("kind") not in ("clip", "scene"):
             self._refuse("start", "an object with a kind (clip or scene) and a number")
-        number, frame = value.get("number"), value.get("frame", 0)
+        number: Any = value.get("number")
+        frame: Any = value.get("frame", 0)
         if not (_is_whole(number, 0, MAX_SEED) and _is_whole(frame, 0, MAX_SEED)):
             self._refuse("start", "an object whose number and frame are whole numbers")
-        return Start(value["kind"], number, frame)
+        return Start(value["kind"], int(number), int(frame))
 
     def path(self, size: int) -> list[Step]:
         """The steps of a shared link: objects with an action and a seed (or null)."""

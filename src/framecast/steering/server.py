@@ -41,7 +41,10 @@ MEDIA = {
 }
 SERVER_IS_FULL = 1013
 LOG = logging.getLogger("framecast.steering")
-_DONE = object()
+
+
+class Done:
+    """Stands for the end of a command's turns."""
 
 
 @dataclass
@@ -162,11 +165,11 @@ class Conversation:
         turns = command(self.session, message)
         loop = asyncio.get_running_loop()
         while True:
-            reply = await loop.run_in_executor(thread, next, turns, _DONE)
-            if reply is _DONE:
-                break
-            if reply is not None:
+            reply = await loop.run_in_executor(thread, next, turns, Done)
+            if isinstance(reply, bytes):
                 await self._send(reply)
+            elif reply is not None:
+                break
         await self._send(json.dumps({"type": "done", "id": message.id}))
 
     async def _refuse(self, number: int | None, why: str) -> None:

@@ -203,8 +203,9 @@ class Session:
         """The last context frame, which every future shares."""
         frames = np.repeat(in_colour(beginning.frames[-1:]), self.futures, axis=0)
         state = None if beginning.states is None else beginning.states[-1]
-        position = self.drag and self.drag.locate(beginning.frames, state)
-        positions = [] if position is None else [position] * self.futures
+        positions: list[Floats] = []
+        if self.drag is not None:
+            positions = [self.drag.locate(beginning.frames, state)] * self.futures
         return Moment(0, None, None, frames, positions, beginning.moment)
 
     def _require_room(self) -> None:

@@ -79,7 +79,8 @@ class Starts:
 
     def picture(self, start: Start) -> NDArray[np.uint8]:
         """The last context frame, (H, W, C)."""
-        return self.begin(start).frames[-1]
+        last: NDArray[np.uint8] = self.begin(start).frames[-1]
+        return last
 
     def begin(self, start: Start) -> Beginning:
         """Raises UserError for a start that is not there."""
