@@ -73,7 +73,7 @@ class Package:
         checkpoint = Checkpoint.load(self.weights_file)
         whole = {name: _whole(tensor) for name, tensor in checkpoint.model.items()}
         model = build_model(self.recipe(), checkpoint.spec)
-        load_weights(model, dataclasses.replace(checkpoint, model=whole), self.weights_file)
+        load_weights(model, whole, self.weights_file)
         return model.eval()
 
 
@@ -88,8 +88,9 @@ def export(run: Run, checkpoint_name: str, out: Path, overwrite: bool = False) -
             + (", or add --overwrite." if Package.is_one(out) else ".")
         )
     checkpoint = Checkpoint.load(run.checkpoint_file(checkpoint_name))
-    halved = {name: _halved(tensor) for name, tensor in checkpoint.model.items()}
-    small = dataclasses.replace(checkpoint, model=halved, optimizer={})
+    best = checkpoint.average or checkpoint.model
+    halved = {name: _halved(tensor) for name, tensor in best.items()}
+    small = dataclasses.replace(checkpoint, model=halved, average={}, optimizer={})
     partial = Package(out.with_name(f".{out.name}.partial"))
     shutil.rmtree(partial.folder, ignore_errors=True)
     partial.folder.mkdir(parents=True)
