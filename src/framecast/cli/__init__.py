@@ -24,6 +24,8 @@ COMMANDS = {
     "report": "write a trained model's figures and films into one HTML file",
     "compare": "compare evaluated models on the same clips, with intervals of the differences",
     "results": "print all scores of evaluated models as one page",
+    "steer": "steer a model by hand in a browser",
+    "export": "write a trained model into a small folder to hand on",
 }
 MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
     "import": "framecast.cli.import_command",
@@ -41,6 +43,7 @@ examples:
   framecast train course --data data/pusher --out runs/first
   framecast evaluate runs/first
   framecast report runs/first
+  framecast steer runs/first
 
 `framecast COMMAND --help` explains a command; `framecast --version` prints the version."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)

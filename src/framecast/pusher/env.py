@@ -37,6 +37,18 @@ YAW_DRIFT = 0.02  # radians, standard deviation a step
 SETTLE_STEPS = 20
 SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP))
 Observation = dict[str, NDArray[Any]]
+SNAPSHOT = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of one episode, hidden random stream included; opaque outside the environment."""
+
+    physics: NDArray[np.float64]
+    target: NDArray[np.float64]
+    yaw: float
+    hidden: dict[str, Any]
+
 
 # MuJoCo's own handler appends every warning to MUJOCO_LOG.TXT in the working directory; `step`
 # reads them from the simulation's data instead.
@@ -164,6 +176,21 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def default_policy(self) -> RandomPusherPolicy:
         """The policy that `framecast record` uses here."""
         return RandomPusherPolicy(self.bound)
+
+    def snapshot(self) -> Snapshot:
+        """The present moment, for `restore` in the same episode."""
+        physics = np.empty(mujoco.mj_stateSize(self.model, SNAPSHOT))
+        mujoco.mj_getState(self.model, self.data, physics, SNAPSHOT)
+        hidden = self._hidden.bit_generator.state
+        return Snapshot(physics, self._target.copy(), self._yaw, dict(hidden))
+
+    def restore(self, moment: Snapshot) -> Observation:
+        """Go back to a moment of this episode; the same actions then lead to the same frames."""
+        mujoco.mj_setState(self.model, self.data, moment.physics, SNAPSHOT)
+        self._hidden.bit_generator.state = moment.hidden
+        self._target, self._yaw = moment.target.copy(), moment.yaw
+        mujoco.mj_forward(self.model, self.data)
+        return self._observation()
 
     def end_effector(self) -> NDArray[np.float64]:
         """x, y, z in metres."""
