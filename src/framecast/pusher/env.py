@@ -7,6 +7,8 @@ frictions, execution noise and the drift of the gripper's yaw come from a hidden
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -36,6 +38,17 @@ YAW_DRIFT = 0.02  # radians, standard deviation a step
 SETTLE_STEPS = 20
 SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP))
 Observation = dict[str, NDArray[Any]]
+WHOLE_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that decides what happens next in one scene: the physics, the arm's target, the noise."""
+
+    physics: NDArray[np.float64]
+    target: NDArray[np.float64]
+    yaw: float
+    hidden: np.random.Generator
 
 
 class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -108,18 +121,33 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        command = np.clip(action, -self.bound, self.bound).astype(np.float64)
-        moved = command[:3] + self._hidden.normal(0, EXECUTION_NOISE, 3)
-        position = self.end_effector()  # behind the target where something blocks the way
-        lag = np.clip(self._target - position, -MAX_LAG, MAX_LAG)
-        self._target = np.clip(position + lag + moved, REACH_LOW, REACH_HIGH)
-        self._yaw = 0.9 * self._yaw + self._hidden.normal(0, YAW_DRIFT)
-        self._command(gripper=float(command[3]))
-        mujoco.mj_step(self.model, self.data, nstep=SUBSTEPS)
-        if self.data.warning.number.any():
-            raise RuntimeError("the pusher's simulation diverged")
+        noise = self._hidden.normal(0, EXECUTION_NOISE, 3)
+        self._advance(action, noise, self._hidden.normal(0, YAW_DRIFT))
         mujoco.mj_forward(self.model, self.data)
         return self._observation(), 0.0, False, False, self._info()
+
+    def try_out(self, action: NDArray[np.float32]) -> NDArray[np.float64]:
+        """A step without noise and without a picture, for planning in the simulator itself.
+
+        Returns the places (N, 3) of the objects. Take a `snapshot` before, `restore` it after.
+        """
+        self._advance(action, np.zeros(3), 0.0)
+        mujoco.mj_kinematics(self.model, self.data)
+        places: NDArray[np.float64] = self.data.xpos[self._things].copy()
+        return places
+
+    def snapshot(self) -> Snapshot:
+        """An exact copy of the present: the same actions after `restore` give the same future."""
+        physics = np.zeros(mujoco.mj_stateSize(self.model, WHOLE_STATE))
+        mujoco.mj_getState(self.model, self.data, physics, WHOLE_STATE)
+        return Snapshot(physics, self._target.copy(), self._yaw, copy.deepcopy(self._hidden))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot of this scene."""
+        mujoco.mj_setState(self.model, self.data, snapshot.physics, WHOLE_STATE)
+        self._target, self._yaw = snapshot.target.copy(), snapshot.yaw
+        self._hidden = copy.deepcopy(snapshot.hidden)
+        mujoco.mj_forward(self.model, self.data)
 
     def render(self) -> NDArray[np.uint8]:
         """The present picture, (image_size, image_size, 3) uint8."""
@@ -133,6 +161,20 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """x, y, z in metres."""
         position: NDArray[np.float64] = self.data.site("end_effector").xpos
         return position.copy()
+
+    def _advance(
+        self, action: NDArray[np.float32], noise: NDArray[np.float64], yaw_noise: float
+    ) -> None:
+        command = np.clip(action, -self.bound, self.bound).astype(np.float64)
+        moved = command[:3] + noise
+        position = self.end_effector()  # behind the target where something blocks the way
+        lag = np.clip(self._target - position, -MAX_LAG, MAX_LAG)
+        self._target = np.clip(position + lag + moved, REACH_LOW, REACH_HIGH)
+        self._yaw = 0.9 * self._yaw + yaw_noise
+        self._command(gripper=float(command[3]))
+        mujoco.mj_step(self.model, self.data, nstep=SUBSTEPS)
+        if self.data.warning.number.any():
+            raise RuntimeError("the pusher's simulation diverged")
 
     def _raise_above_things(self) -> None:
         """Start above whatever lies under the gripper."""
