@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -134,8 +135,12 @@ def test_the_gripper_is_seen_where_it_is(env: PusherEnv):
         assert np.isin(bodies, env._arm).any()
 
 
-def test_a_diverged_simulation_is_an_error_not_an_episode(env: PusherEnv):
+def test_a_diverged_simulation_is_an_error_not_an_episode(
+    env: PusherEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     env.reset(seed=0)
     env.data.qvel[:] = np.nan
     with pytest.raises(RuntimeError, match="diverged"):
         env.step(STILL)
+    assert not list(tmp_path.iterdir()), "no log file where the user stands"

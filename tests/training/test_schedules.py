@@ -1,18 +1,47 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from framecast.training import schedules
-from framecast.training.recipe import KLConfig, OptimizerConfig, Recipe, TeacherForcingConfig
+from framecast.training.dynamic_weight import DynamicWeight
+from framecast.training.recipe import Recipe
+from framecast.training.settings import (
+    KLConfig,
+    OptimizerConfig,
+    TeacherForcingConfig,
+    TrainingConfig,
+)
+
+
+def ratios(config: TeacherForcingConfig, steps: int = 100) -> list[float]:
+    recipe = Recipe(teacher_forcing=config, training=TrainingConfig(epochs=steps, epoch_size=1))
+    return [schedules.teacher_forcing_ratio(recipe, step) for step in range(steps + 1)]
 
 
 def test_teacher_forcing_falls_from_its_epoch_to_its_bound():
     config = TeacherForcingConfig(1.0, start_decay_epoch=2, decay_step=0.3, lower_bound=0.25)
-    ratios = [schedules.teacher_forcing_ratio(config, epoch) for epoch in range(7)]
-    assert ratios == pytest.approx([1, 1, 1, 0.7, 0.4, 0.25, 0.25])
+    assert ratios(config)[:7] == pytest.approx([1, 1, 1, 0.7, 0.4, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("schedule", ["linear", "inverse_sigmoid", "exponential"])
+def test_teacher_forcing_falls_over_its_share_of_the_run(schedule: str):
+    config = TeacherForcingConfig(
+        0.9, lower_bound=0.1, schedule=schedule, decay_from=0.2, decay_until=0.7
+    )
+    fall = ratios(config)
+    assert fall[:21] == pytest.approx([0.9] * 21)
+    assert fall[70:] == pytest.approx([0.1] * 31)
+    assert all(before > after for before, after in itertools.pairwise(fall[20:71]))
+    middle = {"linear": 0.5, "inverse_sigmoid": 0.5, "exponential": 0.1 + 0.8 / (1 + math.e**5)}
+    assert fall[45] == pytest.approx(middle[schedule])
+
+
+def test_constant_teacher_forcing_is_constant():
+    assert set(ratios(TeacherForcingConfig(0.8, schedule="constant", decay_step=0.3))) == {0.8}
 
 
 def test_the_kl_weight_never_passes_beta_and_multiplies_it():
@@ -42,6 +71,32 @@ def test_the_learning_rate_ends_at_a_hundredth():
     recipe = Recipe(optimizer=OptimizerConfig(lr=0.1, lr_schedule="cosine"))
     assert schedules.learning_rate(recipe, 0) == 0.1
     assert schedules.learning_rate(recipe, recipe.num_steps) == pytest.approx(0.001)
+
+
+def test_the_learning_rate_warms_up_and_goes_on_from_there():
+    optimizer = OptimizerConfig(lr=0.1, lr_schedule="cosine", warmup_steps=10)
+    recipe = Recipe(optimizer=optimizer, training=TrainingConfig(epochs=1, epoch_size=100))
+    rates = [schedules.learning_rate(recipe, step) for step in range(101)]
+    assert rates[:11] == pytest.approx([0.01 * (step + 1) for step in range(10)] + [0.1])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.001)
+
+
+def test_a_dynamic_weight_finds_the_one_that_holds_the_rate():
+    """For a KL that falls with its weight as 1e-3 / weight, target 5 is held at 2e-4."""
+    weight = DynamicWeight(
+        KLConfig(beta=1.0, target_rate=5.0, dynamic_start=1e-6, dynamic_speed=0.05)
+    )
+    for _ in range(600):
+        weight.follow(1e-3 / weight.value)
+    assert weight.value == pytest.approx(2e-4, rel=0.05)
+
+
+def test_a_dynamic_weight_never_passes_beta():
+    weight = DynamicWeight(KLConfig(beta=1e-5, target_rate=1.0))
+    for _ in range(1000):
+        weight.follow(100.0)
+    assert weight.value == 1e-5
 
 
 @pytest.mark.parametrize("draw", ["batch", "sequence", "frame"])

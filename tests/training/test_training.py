@@ -67,11 +67,20 @@ def test_every_step_is_logged_with_its_weights(trained: Path):
     assert [int(row["step"]) for row in validated] == [3, 6]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--optimizer.name=adam", "--teacher_forcing.gradient=false"),
+        ("--optimizer.name=rmsprop", "--training.average_decay=0.9"),
+        ("--optimizer.name=sgd", "--training.accumulate=2", "--clips.batch_size=4"),
+        ("--optimizer.name=adamw", "--kl.annealing=dynamic", "--kl.beta=0.01", "--kl.free_bits=.1"),
+    ],
+    ids=["adam", "averaged", "accumulated", "dynamic"],
+)
 def test_a_resumed_run_ends_bit_equal_to_an_unbroken_one(
-    squares: Path, tmp_path: Path, framecast: Command, optimizer: str
+    squares: Path, tmp_path: Path, framecast: Command, options: tuple[str, ...]
 ):
-    options = (f"--optimizer.name={optimizer}", "--teacher_forcing.start=0.5")
+    options = (*options, "--teacher_forcing.start=0.5")
     unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
     assert train(framecast, squares, unbroken, *sizes(2), *options).code == 0
     assert train(framecast, squares, resumed, *sizes(1), *options).code == 0
@@ -163,6 +172,35 @@ def test_without_a_validation_split_a_run_trains_and_keeps_its_last_step(
     assert Run(tmp_path / "run").default_checkpoint() == "last"
 
 
+def test_an_average_is_what_is_validated_kept_as_best_and_sampled_from(
+    squares: Path, tmp_path: Path, framecast: Command
+):
+    run = tmp_path / "run"
+    assert train(framecast, squares, run, *sizes(1), "--training.average_decay=0.5").code == 0
+    last, best = (Checkpoint.load(run / f"checkpoints/{n}.safetensors") for n in ("last", "best"))
+    assert any((last.model[name] != last.average[name]).any() for name in last.model)
+    assert not best.average
+    loaded = {name: Run(run).load_model(name).state_dict() for name in ("last", "best")}
+    for name, tensor in last.average.items():
+        assert (loaded["last"][name] == tensor).all()
+        assert (best.model[name] == tensor).all()  # one validation, at the last step
+
+
+def test_a_run_that_gets_no_better_stops(squares: Path, tmp_path: Path, framecast: Command):
+    run = tmp_path / "run"
+    still = ("--optimizer.lr=0", "--training.patience=2")
+    done = train(framecast, squares, run, *sizes(9, 1), *still, "--training.average_decay=.01")
+    assert done.code == 0, done.err
+    assert "2 validations brought no better score" in done.out.replace("\n", " ")
+    step = Checkpoint.load(run / "checkpoints" / "last.safetensors").step
+    assert step < 9
+    again = train(
+        framecast, squares, run, *sizes(9, 1), *still, "--resume", "--training.average_decay=.01"
+    )
+    assert "2 validations brought no better score" in again.out.replace("\n", " ")
+    assert Checkpoint.load(run / "checkpoints" / "last.safetensors").step == step
+
+
 # ---- recipes
 
 
@@ -196,6 +234,10 @@ def test_the_course_recipe_has_the_courses_defaults():
         ("kl: {annealing: sometimes}", "sometimes"),
         ("clips: {context: 0}", "clips.context should be between 1 and 1000, got 0"),
         ("teacher_forcing: {start: 1.5}", "teacher_forcing.start should be between 0 and 1"),
+        ("model: {kind: curse}", "no model of kind 'curse'. Did you mean 'course'?"),
+        ("model: {laten_dim: 3}", "no setting model.laten_dim. Did you mean 'latent_dim'?"),
+        ("training: {accumulate: 5}", "cannot be worked through in training.accumulate = 5"),
+        ("teacher_forcing: {decay_from: .7, decay_until: .2}", "should come before"),
         ("kl: 3", "expected settings under kl"),
         ("[1, 2]", "expected settings"),
         ("{: :", "is not YAML"),

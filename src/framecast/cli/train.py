@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import docstring_parser
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from framecast.cli.console import console, progress_bar
 from framecast.errors import UserError
+from framecast.models.registry import KINDS
 from framecast.training.recipe import Recipe, read_recipe, recipe_from, recipe_path
 
 if TYPE_CHECKING:
@@ -100,8 +103,32 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --out from its last checkpoint"
     )
-    parser.add_class_arguments(Recipe)
+    parser.add_class_arguments(Recipe, skip={"model"})
+    _add_model_options(parser)
     return parser
+
+
+def _add_model_options(parser: ArgumentParser) -> None:
+    """The settings of all kinds of models; `recipe_from` checks them for the kind at hand."""
+    owners: dict[str, list[str]] = {}
+    helps: dict[str, str] = {}
+    for kind, entry in KINDS.items():
+        helps |= _descriptions(entry.config) | helps
+        for setting in dataclasses.fields(entry.config):
+            owners.setdefault(setting.name, []).append(kind)
+    group = parser.add_argument_group(f"the model; its kinds are {', '.join(KINDS)}")
+    for name, kinds in owners.items():
+        whose = "" if len(kinds) == len(KINDS) else f" ({', '.join(kinds)})"
+        group.add_argument(f"--model.{name}", type=Any, help=helps.get(name, "") + whose)
+
+
+def _descriptions(config: type) -> dict[str, str]:
+    """What the docstrings of a config and its bases say of each setting."""
+    described: dict[str, str] = {}
+    for base in reversed(config.__mro__[:-1]):
+        for parameter in docstring_parser.parse(base.__doc__ or "").params:
+            described[parameter.arg_name] = parameter.description or ""
+    return described
 
 
 def _merged(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -31,12 +31,15 @@ class Loss:
         reconstruction: mean squared error of pixels in [0, 1]
         kl: nats a frame, summed over the latent's dimensions
         state_error: mean squared error of the predicted state in standard deviations
+        kl_per_dimension: (Z,) nats a frame of every latent dimension, whose sum is kl; None for a
+            model without a latent
     """
 
     total: Tensor
     reconstruction: Tensor
     kl: Tensor
     state_error: Tensor
+    kl_per_dimension: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,11 @@ class VideoModel(nn.Module, ABC, Generic[State]):
     Attributes:
         spec: the clips it was built for; data of another kind is refused by name.
         num_context: how many true frames it is trained to see first.
-        latent_dim: size of the noise that names a future.
+        latent_dim: size of the noise that names a future; 0 for a model that knows but one.
+        feedback_gradient: whether gradients of the loss flow through frames that are fed back.
     """
+
+    feedback_gradient: bool = True
 
     def __init__(self, spec: ClipSpec, num_context: int, latent_dim: int) -> None:
         super().__init__()
@@ -102,6 +108,11 @@ class VideoModel(nn.Module, ABC, Generic[State]):
                 frame t or the model's own prediction of it. Context frames are always true.
             noise: (T - 1, B, Z) standard normal, for the posterior's samples.
         """
+
+    def fed_frame(self, truth: Tensor, frame: Tensor, predicted: Tensor) -> Tensor:
+        """The frame a step is fed: (B, C, H, W), true where `truth` (B,) says so."""
+        fed_back = predicted if self.feedback_gradient else predicted.detach()
+        return torch.where(truth[:, None, None, None], frame, fed_back)
 
     @abstractmethod
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> State:

@@ -128,13 +128,14 @@ class CourseModel(VideoModel[CourseState]):
             )
         reconstruction = (predicted - frames[1:]).square().mean()
         prior = Gaussian.standard_like(posterior.mean)
-        kl = posterior.kl_from(prior).sum(dim=-1).mean()
+        kl_per_dimension = posterior.kl_from(prior).mean(dim=(0, 1))
+        kl = kl_per_dimension.sum()
         state_error = kl.new_zeros(())
         if states is not None:
             guess = self.conditioner.next_state(states[:-1], clip.actions)
             state_error = (guess - states[1:]).square().mean()
         total = reconstruction + beta * kl + STATE_ERROR_WEIGHT * state_error
-        return Loss(total, reconstruction, kl, state_error)
+        return Loss(total, reconstruction, kl, state_error, kl_per_dimension)
 
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> CourseState:
         code, skips = self._encode(frames.to(self.dtype))
@@ -210,7 +211,7 @@ class CourseModel(VideoModel[CourseState]):
         for step, true in enumerate(feed_truth):
             step_code, step_skips = code[step], [skip[step] for skip in skips]
             if not bool(true.all()):
-                fed = torch.where(true[:, None, None, None], frames[step], predicted[-1])
+                fed = self.fed_frame(true, frames[step], predicted[-1])
                 fed_code, fed_skips = self._encode(fed[None])
                 step_code, step_skips = fed_code[0], [skip[0] for skip in fed_skips]
             if step < self.num_context or self.config.last_frame_skip:

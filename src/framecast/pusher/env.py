@@ -50,6 +50,10 @@ class Snapshot:
     yaw: float
     hidden: np.random.Generator
 
+# MuJoCo's own handler appends every warning to MUJOCO_LOG.TXT in the working directory; `step`
+# reads them from the simulation's data instead.
+mujoco.set_mju_user_warning(lambda _: None)
+
 
 class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """Push objects about in a bin.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,16 +11,16 @@ from typing import Any, Protocol
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.optim import Optimizer
 
 from framecast import pictures
 from framecast.training import schedules
 from framecast.training.module import TrainingModule
+from framecast.training.optimizers import optimizer_tensors
 from framecast.training.runs import Checkpoint, Run
 
 COLUMNS = (
     *("step", "epoch", "minutes", "loss", "mse", "kl", "state_mse", "psnr", "validation_psnr"),
-    *("teacher_forcing", "beta", "pixel_sigma", "lr", "grad_norm"),
+    *("teacher_forcing", "beta", "pixel_sigma", "lr", "grad_norm", "active_dimensions"),
 )
 STRIP_STEPS = 10
 
@@ -30,7 +31,20 @@ class Report(Protocol):
     def __call__(self, step: int, minutes: float, measured: dict[str, float]) -> None: ...
 
 
-class Clock(Callback):
+class StepCallback(Callback):
+    """Called once an optimisation step, however many parts its batch is worked through in."""
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, module: TrainingModule, _: Any, __: Any, batch_index: int
+    ) -> None:
+        if (batch_index + 1) % module.recipe.training.accumulate == 0:
+            self.on_step(trainer, module)
+
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
+        raise NotImplementedError
+
+
+class Clock(StepCallback):
     """Minutes of training, over all parts of a resumed run; stops the run when they are up."""
 
     def __init__(self, minutes_before: float, max_minutes: float) -> None:
@@ -44,12 +58,12 @@ class Clock(Callback):
     def on_train_start(self, *_: Any) -> None:
         self.started = time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
         if self.max_minutes and self.minutes >= self.max_minutes:
             trainer.should_stop = True
 
 
-class MetricsLog(Callback):
+class MetricsLog(StepCallback):
     """Rows of metrics.csv, and the same numbers as TensorBoard events.
 
     A resumed run first drops the rows of steps that it is going to take again.
@@ -65,7 +79,7 @@ class MetricsLog(Callback):
             writer.writeheader()
             writer.writerows(kept)
 
-    def on_train_batch_end(self, trainer: Trainer, module: TrainingModule, *_: Any) -> None:  # type: ignore[override]
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
         every = module.recipe.training.log_every
         if module.step % every == 0 or module.step == 1:
             self._write(module, module.measured)
@@ -97,38 +111,53 @@ def read_metrics(run: Run) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class Checkpoints(Callback):
+class Checkpoints(StepCallback):
     """`last` after every epoch, every few minutes and at the end; `best` by validation PSNR."""
 
-    def __init__(self, run: Run, clock: Clock, best_psnr: float) -> None:
+    def __init__(self, run: Run, clock: Clock, best_psnr: float, stale_validations: int) -> None:
         self.run, self.clock, self.best_psnr = run, clock, best_psnr
+        self.stale_validations = stale_validations
         self.saved_at = clock.minutes
 
-    def on_train_batch_end(self, trainer: Trainer, module: TrainingModule, *_: Any) -> None:  # type: ignore[override]
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
         if self.clock.minutes - self.saved_at >= module.recipe.training.save_every_minutes:
             self._save_last(trainer, module)
 
     def on_validation_end(self, trainer: Trainer, module: TrainingModule) -> None:  # type: ignore[override]
-        if module.validation_psnr is not None and module.validation_psnr > self.best_psnr:
-            self.best_psnr = module.validation_psnr
-            self._checkpoint(module, {}).save(self.run.checkpoint_file("best"))
+        if module.validation_psnr is None:
+            return
+        self.stale_validations += 1
+        if module.validation_psnr > self.best_psnr:
+            self.best_psnr, self.stale_validations = module.validation_psnr, 0
+            best = self._checkpoint(module, module.evaluated.state_dict())
+            best.save(self.run.checkpoint_file("best"))
+        patience = module.recipe.training.patience
+        if patience and self.stale_validations >= patience:
+            trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Trainer, module: TrainingModule) -> None:  # type: ignore[override]
         self._save_last(trainer, module)
 
     def _save_last(self, trainer: Trainer, module: TrainingModule) -> None:
         self.saved_at = self.clock.minutes
-        numbers = optimizer_tensors(trainer.optimizers[0])
-        self._checkpoint(module, numbers).save(self.run.checkpoint_file("last"))
+        whole = dataclasses.replace(
+            self._checkpoint(module, module.model.state_dict()),
+            optimizer=optimizer_tensors(trainer.optimizers[0]),
+            average={} if module.average is None else module.average.model.state_dict(),
+        )
+        whole.save(self.run.checkpoint_file("last"))
 
-    def _checkpoint(self, module: TrainingModule, optimizer: dict[str, torch.Tensor]) -> Checkpoint:
+    def _checkpoint(self, module: TrainingModule, weights: dict[str, torch.Tensor]) -> Checkpoint:
+        dynamic = module.dynamic_weight
         return Checkpoint(
             module.step,
             module.model.spec,
-            module.model.state_dict(),
-            optimizer,
+            weights,
+            {},
             self.clock.minutes,
             self.best_psnr,
+            stale_validations=self.stale_validations,
+            kl_weight=None if dynamic is None else dynamic.value,
         )
 
 
@@ -145,9 +174,9 @@ class Samples(Callback):
         clip = windows.at(windows.disjoint()[:1]).to(module.device)
         shape = (clip.num_frames - context, 1, module.model.latent_dim)
         noise = schedules.latent_noise(shape, seed=0, step=0).to(module.device)
-        was_training = module.model.training
-        future = module.model.eval().predict(clip, context, noise, states_given=True)
-        module.model.train(was_training)
+        was_training = module.evaluated.training
+        future = module.evaluated.eval().predict(clip, context, noise, states_given=True)
+        module.evaluated.train(was_training)
         true = clip.float_frames(torch.float32)[context:]
         rows = {
             "truth": pictures.to_uint8(true[:STRIP_STEPS, 0].cpu().numpy()),
@@ -158,34 +187,14 @@ class Samples(Callback):
         (self.folder / f"step_{module.step:07d}.png").write_bytes(pictures.png(picture))
 
 
-class Reporter(Callback):
+class Reporter(StepCallback):
     """Hands every step's numbers to whoever shows them."""
 
     def __init__(self, report: Report, clock: Clock) -> None:
         self.report, self.clock = report, clock
 
-    def on_train_batch_end(self, trainer: Trainer, module: TrainingModule, *_: Any) -> None:  # type: ignore[override]
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
         measured = dict(module.measured)
         if module.validation_psnr is not None:
             measured["validation_psnr"] = module.validation_psnr
         self.report(module.step, self.clock.minutes, measured)
-
-
-def optimizer_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state by number of parameter and name of the quantity."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, values in state.items()
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def load_optimizer_tensors(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

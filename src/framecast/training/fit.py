@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from torch.optim import Optimizer
 
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
@@ -29,11 +28,12 @@ from framecast.training.callbacks import (
     Report,
     Reporter,
     Samples,
-    load_optimizer_tensors,
 )
+from framecast.training.dynamic_weight import DynamicWeight
 from framecast.training.module import TrainingModule
 from framecast.training.recipe import Recipe
 from framecast.training.runs import Checkpoint, Run, build_model, load_weights
+from framecast.training.settings import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        reason: "finished", "was interrupted" or "stopped because its time was up".
+        reason: "finished", "was interrupted" or "stopped because ...".
     """
 
     step: int
@@ -50,16 +50,13 @@ class Outcome:
     reason: str
 
 
-class ResumableModule(TrainingModule):
-    """A TrainingModule whose optimizer goes on with the numbers of a checkpoint."""
+@dataclass(frozen=True)
+class History:
+    """What happened in earlier parts of a run."""
 
-    optimizer_numbers: dict[str, torch.Tensor] | None = None
-
-    def configure_optimizers(self) -> Optimizer:
-        optimizer = super().configure_optimizers()
-        if self.optimizer_numbers:
-            load_optimizer_tensors(optimizer, self.optimizer_numbers)
-        return optimizer
+    minutes: float = 0.0
+    best_psnr: float = -math.inf
+    stale_validations: int = 0
 
 
 def start(recipe: Recipe, dataset: Path, folder: Path, report: Report) -> Outcome:
@@ -67,8 +64,8 @@ def start(recipe: Recipe, dataset: Path, folder: Path, report: Report) -> Outcom
     training, validation = _windows(recipe, dataset)
     model = build_model(recipe, training.store.spec)
     run = Run.create(folder, recipe, dataset, training.store.spec)
-    module = ResumableModule(model, recipe, training, validation)
-    return _fit(module, run, minutes_before=0.0, best_psnr=-math.inf, report=report)
+    module = TrainingModule(model, recipe, training, validation)
+    return _fit(module, run, History(), report)
 
 
 def resume(recipe: Recipe, dataset: Path, folder: Path, report: Report) -> Outcome:
@@ -83,11 +80,16 @@ def resume(recipe: Recipe, dataset: Path, folder: Path, report: Report) -> Outco
     training, validation = _windows(recipe, dataset)
     checkpoint.spec.require_same_signals(training.store.spec, whose=str(dataset))
     model = build_model(recipe, checkpoint.spec)
-    load_weights(model, checkpoint, path)
+    load_weights(model, checkpoint.model, path)
     run.recipe_file.write_text(recipe.to_yaml())
-    module = ResumableModule(model, recipe, training, validation, step=checkpoint.step)
+    module = TrainingModule(model, recipe, training, validation, step=checkpoint.step)
     module.optimizer_numbers = checkpoint.optimizer
-    return _fit(module, run, checkpoint.minutes, checkpoint.best_psnr, report)
+    if module.average is not None:
+        load_weights(module.average.model, checkpoint.average, path)
+    if module.dynamic_weight is not None:
+        module.dynamic_weight = DynamicWeight(recipe.kl, checkpoint.kl_weight)
+    history = History(checkpoint.minutes, checkpoint.best_psnr, checkpoint.stale_validations)
+    return _fit(module, run, history, report)
 
 
 def _windows(recipe: Recipe, dataset: Path) -> tuple[Windows, Windows | None]:
@@ -106,26 +108,30 @@ def _require_same_recipe(before: Recipe, now: Recipe, folder: Path) -> None:
                 f"{folder} was trained with {section} = {old[section]}, not {new[section]}. "
                 "Resume with the settings it has, or choose another --out."
             )
-    if before.training.epoch_size != now.training.epoch_size:
-        raise UserError(f"{folder} has epochs of {before.training.epoch_size} steps; keep them.")
+    for setting in ("epoch_size", "accumulate", "average_decay"):
+        was, wanted = (getattr(recipe.training, setting) for recipe in (before, now))
+        if was != wanted:
+            raise UserError(
+                f"{folder} was trained with training.{setting} = {was}, not {wanted}; keep it."
+            )
 
 
-def _fit(
-    module: TrainingModule, run: Run, minutes_before: float, best_psnr: float, report: Report
-) -> Outcome:
+def _fit(module: TrainingModule, run: Run, history: History, report: Report) -> Outcome:
     config = module.recipe.training
-    clock = Clock(minutes_before, config.max_minutes)
-    checkpoints = Checkpoints(run, clock, best_psnr)
+    clock = Clock(history.minutes, config.max_minutes)
+    checkpoints = Checkpoints(run, clock, history.best_psnr, history.stale_validations)
     steps_left = module.recipe.num_steps - module.step
-    if steps_left <= 0:
-        return Outcome(module.step, clock.minutes, best_psnr, "finished")
-    with _quiet_lightning():
+    if steps_left <= 0 or _out_of_patience(config, checkpoints):
+        return _outcome(module, checkpoints, interrupted=False)
+    with _quiet_lightning(), _restored_determinism():
         trainer = Trainer(
             accelerator=config.accelerator,
             devices=1,
             precision=config.precision,
             max_steps=steps_left,
             max_epochs=-1,
+            accumulate_grad_batches=config.accumulate,
+            deterministic=config.deterministic,
             reload_dataloaders_every_n_epochs=1,
             check_val_every_n_epoch=config.validate_every,
             limit_val_batches=1.0 if module.validation_windows is not None else 0,
@@ -144,15 +150,34 @@ def _fit(
         )
         with _stop_on_interrupt(trainer) as interrupted:
             trainer.fit(module)
-    if interrupted.is_set():
+    return _outcome(module, checkpoints, interrupted.is_set())
+
+
+def _outcome(module: TrainingModule, checkpoints: Checkpoints, interrupted: bool) -> Outcome:
+    recipe = module.recipe
+    if interrupted:
         reason = "was interrupted"
+    elif module.step >= recipe.num_steps:
+        reason = "finished"
+    elif _out_of_patience(recipe.training, checkpoints):
+        reason = f"stopped because {recipe.training.patience} validations brought no better score"
     else:
-        reason = (
-            "finished"
-            if module.step >= module.recipe.num_steps
-            else "stopped because its time was up"
-        )
-    return Outcome(module.step, clock.minutes, checkpoints.best_psnr, reason)
+        reason = "stopped because its time was up"
+    return Outcome(module.step, checkpoints.clock.minutes, checkpoints.best_psnr, reason)
+
+
+def _out_of_patience(config: TrainingConfig, checkpoints: Checkpoints) -> bool:
+    return bool(config.patience) and checkpoints.stale_validations >= config.patience
+
+
+@contextmanager
+def _restored_determinism() -> Iterator[None]:
+    """A deterministic run does not leave its refusals on for what comes after it."""
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

@@ -8,13 +8,14 @@ one without any random state in the checkpoint.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer, RMSprop
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from framecast.clip import Clip
@@ -22,34 +23,54 @@ from framecast.data.augment import augment
 from framecast.data.windows import Windows
 from framecast.errors import UserError
 from framecast.metrics import psnr
-from framecast.models.base import VideoModel
+from framecast.models.base import Loss, VideoModel
 from framecast.training import schedules
+from framecast.training.average import WeightAverage
+from framecast.training.dynamic_weight import DynamicWeight
+from framecast.training.optimizers import build_optimizer, load_optimizer_tensors
 from framecast.training.recipe import Recipe
 
 VALIDATION_SEED = 0
 AUGMENTATION_STREAM = 1
 
 
-class TrainingBatches(Dataset[Clip]):
-    """The batches of consecutive steps; every process of a distributed run takes its share."""
+@dataclass(frozen=True)
+class Share:
+    """Which clips of every batch a process works through, and in how many parts a step.
 
-    def __init__(self, windows: Windows, recipe: Recipe, steps: range, rank: int, world: int):
-        self.windows, self.recipe, self.steps = windows, recipe, steps
-        self.share = slice(rank, None, world)
+    Clip i of a batch goes to process i mod `world`, and of its clips to part i mod `parts`.
+    """
+
+    rank: int
+    world: int
+    parts: int
+
+    def of_part(self, part: int) -> slice:
+        return slice(self.rank + self.world * part, None, self.world * self.parts)
+
+
+class TrainingBatches(Dataset[Clip]):
+    """The batches of consecutive steps, part by part."""
+
+    def __init__(self, windows: Windows, recipe: Recipe, steps: range, share: Share) -> None:
+        self.windows, self.recipe, self.steps, self.share = windows, recipe, steps, share
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.steps) * self.share.parts
 
     def __getitem__(self, index: int) -> Clip:
         if index >= len(self):
             raise IndexError(index)
-        step = self.steps[index]
+        step, part = divmod(index, self.share.parts)
+        return self._batch(self.steps[step]).take(self.share.of_part(part))
+
+    def _batch(self, step: int) -> Clip:
         recipe, config = self.recipe, self.recipe.clips
         batch = self.windows.sample(recipe.seed, step, config.batch_size)
         if config.shift or config.brightness:
             random = np.random.default_rng([recipe.seed, step, AUGMENTATION_STREAM])
             batch = augment(batch, config.shift, config.brightness, random)
-        return batch.take(self.share)
+        return batch
 
 
 class TrainingModule(LightningModule):
@@ -57,7 +78,11 @@ class TrainingModule(LightningModule):
 
     Attributes:
         step: optimisation steps taken since the start of the run, resumed parts included.
+        average: the exponential average of the weights, where the recipe keeps one.
+        dynamic_weight: the KL weight that holds a rate, where the recipe asks for it.
+        optimizer_numbers: what the optimizer goes on from; empty at the start of a run.
         measured: the numbers of the latest step, for loggers and the progress bar.
+        kl_per_dimension: (Z,) nats a frame of the latest step; empty without a latent.
         validation_psnr: dB, mean over validation clips and predicted frames; None before the
             first validation.
     """
@@ -76,22 +101,41 @@ class TrainingModule(LightningModule):
         self.training_windows = training
         self.validation_windows = validation
         self.step = step
+        decay = recipe.training.average_decay
+        self.average = WeightAverage(model, decay) if decay else None
+        dynamic = recipe.kl.annealing == "dynamic"
+        self.dynamic_weight = DynamicWeight(recipe.kl) if dynamic else None
+        self.optimizer_numbers: dict[str, Tensor] = {}
         self.measured: dict[str, float] = {}
+        self.kl_per_dimension = torch.zeros(0)
         self.validation_psnr: float | None = None
         self._validation_scores: list[Tensor] = []
+        self._parts_measured: list[dict[str, float]] = []
 
     @property
     def epoch(self) -> int:
         return self.step // self.recipe.training.epoch_size
 
+    @property
+    def evaluated(self) -> VideoModel[Any]:
+        """The model that is validated and sampled from: the average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    @property
+    def share(self) -> Share:
+        parts = self.recipe.training.accumulate
+        return Share(self.trainer.global_rank, self.trainer.world_size, parts)
+
+    def on_fit_start(self) -> None:
+        if self.average is not None:
+            self.average.model.to(self.device)
+
     def train_dataloader(self) -> DataLoader[Clip]:
         """From the present step to the end of its epoch."""
         end = min((self.epoch + 1) * self.recipe.training.epoch_size, self.recipe.num_steps)
         steps = range(self.step, end)
-        rank, world = self.trainer.global_rank, self.trainer.world_size
-        batches = TrainingBatches(self.training_windows, self.recipe, steps, rank, world)
         return DataLoader(
-            batches,
+            TrainingBatches(self.training_windows, self.recipe, steps, self.share),
             batch_size=None,
             num_workers=self.recipe.clips.num_workers,
             pin_memory=self.device.type == "cuda",
@@ -112,45 +156,59 @@ class TrainingModule(LightningModule):
         return batch.to(device)
 
     def configure_optimizers(self) -> Optimizer:
-        config = self.recipe.optimizer
-        parameters = self.model.parameters()
-        if config.name == "adam":
-            return Adam(parameters, lr=config.lr, betas=(config.beta1, 0.999))
-        if config.name == "rmsprop":
-            return RMSprop(parameters, lr=config.lr, momentum=config.beta1)
-        return SGD(parameters, lr=config.lr, momentum=config.beta1)
+        optimizer = build_optimizer(self.recipe.optimizer, self.model)
+        if self.optimizer_numbers:
+            load_optimizer_tensors(optimizer, self.optimizer_numbers)
+        return optimizer
 
-    def training_step(self, clip: Clip, _: int) -> Tensor:
+    def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         recipe, step = self.recipe, self.step
         beta = schedules.kl_weight(recipe.kl, step, recipe.num_steps)
-        ratio = schedules.teacher_forcing_ratio(recipe.teacher_forcing, self.epoch)
+        if self.dynamic_weight is not None:
+            beta = self.dynamic_weight.value
+        ratio = schedules.teacher_forcing_ratio(recipe, step)
         shape = (clip.num_frames - 1, recipe.clips.batch_size)
-        share = slice(self.trainer.global_rank, None, self.trainer.world_size)
+        mine = self.share.of_part(batch_index % self.share.parts)
         truth = schedules.feed_truth(recipe.teacher_forcing, ratio, shape, recipe.seed, step)
         noise = schedules.latent_noise((*shape, self.model.latent_dim), recipe.seed, step)
         loss = self.model.loss(
-            clip, beta, truth[:, share].to(self.device), noise[:, share].to(self.device)
+            clip, beta, truth[:, mine].to(self.device), noise[:, mine].to(self.device)
         )
-        if not bool(torch.isfinite(loss.total)):
-            raise self._not_finite("loss", float(loss.total.detach()))
+        total = self._with_free_bits(loss, beta)
+        if not bool(torch.isfinite(total)):
+            raise self._not_finite("loss", float(total.detach()))
         lr = schedules.learning_rate(recipe, step)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr
+        self._measure(loss, total, {"teacher_forcing": ratio, "beta": beta, "lr": lr})
+        return total
+
+    def _with_free_bits(self, loss: Loss, beta: float) -> Tensor:
+        free = self.recipe.kl.free_bits
+        if not free or loss.kl_per_dimension is None:
+            return loss.total
+        charged = loss.kl_per_dimension.clamp(min=free).sum()
+        return loss.total + beta * (charged - loss.kl)
+
+    def _measure(self, loss: Loss, total: Tensor, weights: dict[str, float]) -> None:
+        """Means over the parts of this step."""
         spec = self.model.spec
-        num_pixels = spec.channels * spec.height * spec.width
-        mse = float(loss.reconstruction.detach())
-        self.measured = {
-            "loss": float(loss.total.detach()),
-            "mse": mse,
+        measured = {
+            "loss": float(total.detach()),
+            "mse": float(loss.reconstruction.detach()),
             "kl": float(loss.kl.detach()),
             "state_mse": float(loss.state_error.detach()),
-            "psnr": -10 * math.log10(max(mse, 1e-10)),
-            "teacher_forcing": ratio,
-            "beta": beta,
-            "pixel_sigma": schedules.implied_pixel_sigma(beta, num_pixels),
-            "lr": lr,
         }
-        return loss.total
+        if loss.kl_per_dimension is not None:
+            self.kl_per_dimension = loss.kl_per_dimension.detach().float().cpu()
+            measured["active_dimensions"] = schedules.active_dimensions(self.kl_per_dimension)
+        parts = self._parts_measured
+        parts.append(measured)
+        means = {name: sum(part[name] for part in parts) / len(parts) for name in measured}
+        num_pixels = spec.channels * spec.height * spec.width
+        self.measured = means | weights
+        self.measured["psnr"] = -10 * math.log10(max(means["mse"], 1e-10))
+        self.measured["pixel_sigma"] = schedules.implied_pixel_sigma(weights["beta"], num_pixels)
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         clip = self.recipe.optimizer.gradient_clip or math.inf
@@ -162,12 +220,17 @@ class TrainingModule(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.step += 1
+        self._parts_measured.clear()
+        if self.average is not None:
+            self.average.follow(self.model, self.step)
+        if self.dynamic_weight is not None:
+            self.dynamic_weight.follow(self.measured["kl"])
 
     def validation_step(self, clip: Clip, _: int) -> None:
         context = self.recipe.clips.context
         shape = (clip.num_frames - context, clip.batch_size, self.model.latent_dim)
         noise = schedules.latent_noise(shape, VALIDATION_SEED, step=0).to(self.device)
-        predicted = self.model.predict(clip, context, noise, states_given=True)
+        predicted = self.evaluated.predict(clip, context, noise, states_given=True)
         true = clip.float_frames(torch.float32)[context:]
         self._validation_scores.append(psnr(predicted, true).mean(dim=0))
 

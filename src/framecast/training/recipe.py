@@ -9,124 +9,62 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
 from framecast.errors import UserError, did_you_mean
-from framecast.models.config import CourseConfig
+from framecast.models.config import CourseConfig, ModelConfig
+from framecast.models.registry import KINDS
+from framecast.training.settings import (
+    ClipsConfig,
+    KLConfig,
+    OptimizerConfig,
+    TeacherForcingConfig,
+    TrainingConfig,
+)
 
-
-@dataclass(frozen=True)
-class ClipsConfig:
-    """Which clips the model sees.
-
-    Args:
-        context: true frames given (the course's n_past).
-        horizon: frames predicted (n_future).
-        batch_size: clips a step.
-        num_workers: processes that load data; 0 loads in the training process, which is fastest
-            for a memory-mapped store.
-        shift: training clips are moved by up to this many pixels each way; for few episodes.
-        brightness: and brightened or darkened by up to this share.
-    """
-
-    context: int = 2
-    horizon: int = 10
-    batch_size: int = 12
-    num_workers: int = 0
-    shift: int = 0
-    brightness: float = 0.0
-
-
-@dataclass(frozen=True)
-class TeacherForcingConfig:
-    """The probability of being fed the true frame: max(lower_bound, start - decay_step * epochs).
-
-    Args:
-        start: the probability before any decay (tfr).
-        start_decay_epoch: first epoch of the decay (tfr_start_decay_epoch).
-        decay_step: what every epoch takes off (tfr_decay_step).
-        lower_bound: where the decay ends (tfr_lower_bound).
-        draw: one draw for the whole batch (the course), or for every sequence, or every frame.
-    """
-
-    start: float = 1.0
-    start_decay_epoch: int = 0
-    decay_step: float = 0.0
-    lower_bound: float = 0.0
-    draw: Literal["batch", "sequence", "frame"] = "batch"
-
-
-@dataclass(frozen=True)
-class KLConfig:
-    """The weight of the KL divergence, and its annealing.
-
-    Args:
-        beta: the largest weight; annealing multiplies it by 0 to 1.
-        annealing: constant, monotonic (one rise) or cyclical (kl_anneal_cyclical).
-        ratio: the share of a cycle that rises; the rest stays at beta (kl_anneal_ratio).
-        cycles: number of rises in the run when cyclical (kl_anneal_cycle).
-    """
-
-    beta: float = 1e-4
-    annealing: Literal["constant", "monotonic", "cyclical"] = "constant"
-    ratio: float = 0.5
-    cycles: int = 3
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """
-    Args:
-        name: adam, rmsprop or sgd.
-        lr: learning rate.
-        beta1: first moment's decay of adam, momentum of rmsprop and sgd.
-        lr_schedule: constant (the course), or cosine: down to 1% of lr at the last step.
-        gradient_clip: largest norm of the gradient; 0 leaves it as it is.
-    """
-
-    name: Literal["adam", "rmsprop", "sgd"] = "adam"
-    lr: float = 2e-3
-    beta1: float = 0.9
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    gradient_clip: float = 1.0
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How long, how often, on what.
-
-    Args:
-        epochs: number of epochs (niter).
-        epoch_size: steps an epoch (epoch_size).
-        max_minutes: stop after this many minutes of training, whatever the epoch; 0 is no limit.
-        precision: bf16-mixed runs convolutions in bfloat16; 32-true runs all in float32.
-        accelerator: cpu, gpu or auto.
-        validate_every: epochs between validations.
-        validation_clips: number of validation clips scored each time.
-        log_every: steps between rows of metrics.csv.
-        save_every_minutes: minutes between checkpoints within an epoch.
-        film_frames: frames of the films in the report, context included (n_eval).
-    """
-
-    epochs: int = 300
-    epoch_size: int = 600
-    max_minutes: float = 0.0
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    validate_every: int = 1
-    validation_clips: int = 64
-    log_every: int = 10
-    save_every_minutes: float = 10.0
-    film_frames: int = 30
+DEFAULT_KIND = CourseConfig.kind
+RANGES = {
+    "clips.context": (1, 1000),
+    "clips.horizon": (1, 1000),
+    "clips.batch_size": (2, 100_000),
+    "clips.shift": (0, 16),
+    "clips.brightness": (0, 0.5),
+    "teacher_forcing.start": (0, 1),
+    "teacher_forcing.lower_bound": (0, 1),
+    "teacher_forcing.decay_step": (0, 1),
+    "teacher_forcing.decay_from": (0, 1),
+    "teacher_forcing.decay_until": (0, 1),
+    "teacher_forcing.steepness": (1e-3, 1e3),
+    "kl.beta": (0, 1e6),
+    "kl.ratio": (1e-6, 1e6),
+    "kl.cycles": (1, 1_000_000),
+    "kl.free_bits": (0, 1e3),
+    "kl.target_rate": (1e-6, 1e6),
+    "kl.dynamic_start": (1e-12, 1e6),
+    "kl.dynamic_speed": (1e-6, 1),
+    "optimizer.lr": (0, 1e3),
+    "optimizer.beta1": (0, 0.99999),
+    "optimizer.beta2": (0, 0.9999999),
+    "optimizer.weight_decay": (0, 1e3),
+    "optimizer.warmup_steps": (0, 10**9),
+    "optimizer.gradient_clip": (0, 1e9),
+    "training.epochs": (1, 10**9),
+    "training.epoch_size": (1, 10**9),
+    "training.accumulate": (1, 100_000),
+    "training.average_decay": (0, 0.999999),
+    "training.patience": (0, 10**9),
+    "training.validate_every": (1, 10**9),
+    "training.log_every": (1, 10**9),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides a training run, but for the data itself."""
 
-    model: CourseConfig = field(default_factory=CourseConfig)
+    model: ModelConfig = field(default_factory=CourseConfig)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     teacher_forcing: TeacherForcingConfig = field(default_factory=TeacherForcingConfig)
     kl: KLConfig = field(default_factory=KLConfig)
@@ -135,26 +73,22 @@ class Recipe:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("clips.context", self.clips.context, 1, 1000),
-            ("clips.horizon", self.clips.horizon, 1, 1000),
-            ("clips.batch_size", self.clips.batch_size, 2, 100_000),
-            ("clips.shift", self.clips.shift, 0, 16),
-            ("clips.brightness", self.clips.brightness, 0, 0.5),
-            ("teacher_forcing.start", self.teacher_forcing.start, 0, 1),
-            ("teacher_forcing.lower_bound", self.teacher_forcing.lower_bound, 0, 1),
-            ("teacher_forcing.decay_step", self.teacher_forcing.decay_step, 0, 1),
-            ("kl.beta", self.kl.beta, 0, 1e6),
-            ("kl.ratio", self.kl.ratio, 1e-6, 1e6),
-            ("kl.cycles", self.kl.cycles, 1, 1_000_000),
-            ("optimizer.lr", self.optimizer.lr, 0, 1e3),
-            ("training.epochs", self.training.epochs, 1, 10**9),
-            ("training.epoch_size", self.training.epoch_size, 1, 10**9),
-            ("training.validate_every", self.training.validate_every, 1, 10**9),
-            ("training.log_every", self.training.log_every, 1, 10**9),
-        ):
+        for name, (low, high) in RANGES.items():
+            section, _, setting = name.partition(".")
+            value = getattr(getattr(self, section), setting)
             if not low <= value <= high:
                 raise UserError(f"{name} should be between {low} and {high}, got {value}.")
+        forcing = self.teacher_forcing
+        if forcing.decay_from >= forcing.decay_until:
+            raise UserError(
+                f"teacher_forcing.decay_from ({forcing.decay_from}) should come before "
+                f"teacher_forcing.decay_until ({forcing.decay_until})."
+            )
+        if self.clips.batch_size % self.training.accumulate:
+            raise UserError(
+                f"A batch of {self.clips.batch_size} clips cannot be worked through in "
+                f"training.accumulate = {self.training.accumulate} equal parts."
+            )
 
     @property
     def num_steps(self) -> int:
@@ -202,7 +136,8 @@ def recipe_from(settings: dict[str, Any], where: str) -> Recipe:
 
     _check_keys(settings, Recipe, where, prefix="")
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe)
+    parser.add_class_arguments(Recipe, skip={"model"})
+    parser.add_class_arguments(_model_config(settings.get("model"), where), "model")
     try:
         recipe = parser.instantiate(parser.parse_object(settings))
     except UserError:
@@ -223,8 +158,19 @@ def _check_keys(settings: Any, kind: type, where: str, prefix: str) -> None:
         if key not in hints:
             hint = did_you_mean(str(key), hints) or f" Known keys: {', '.join(hints)}."
             raise UserError(f"{where}: there is no setting {prefix}{key}.{hint}")
-        if dataclasses.is_dataclass(hints[key]):
-            _check_keys(value, hints[key], where, prefix=f"{prefix}{key}.")
+        section = _model_config(value, where) if hints[key] is ModelConfig else hints[key]
+        if dataclasses.is_dataclass(section):
+            _check_keys(value, section, where, prefix=f"{prefix}{key}.")
+
+
+def _model_config(settings: Any, where: str) -> type[ModelConfig]:
+    """The settings that a model of the named kind has; the course's where none is named."""
+    named = settings.get("kind", DEFAULT_KIND) if isinstance(settings, dict) else DEFAULT_KIND
+    kind = str(named)
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS) or f" The kinds are: {', '.join(KINDS)}."
+        raise UserError(f"{where}: there is no model of kind {kind!r}.{hint}")
+    return KINDS[kind].config
 
 
 def _recipe_folders() -> list[Path]:

@@ -21,7 +21,7 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,23 +34,32 @@ from torch import Tensor
 
 from framecast.clip import ClipSpec
 from framecast.errors import UserError
+from framecast.models import registry
 from framecast.models.base import VideoModel
-from framecast.models.course import CourseModel
 from framecast.training.recipe import Recipe, recipe_from
 
-MODEL, OPTIMIZER = "model.", "optimizer."
+MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."
 PACKAGES = ("framecast", "torch", "lightning", "mujoco", "numpy", "h5py", "torchmetrics")
 
 
 def build_model(recipe: Recipe, spec: ClipSpec) -> VideoModel[Any]:
     """A new model of this recipe for clips of this kind, initialised from the recipe's seed."""
     torch.manual_seed(recipe.seed)
-    return CourseModel(recipe.model, spec, recipe.clips.context)
+    model = registry.build(recipe.model, spec, recipe.clips.context)
+    model.feedback_gradient = recipe.teacher_forcing.gradient
+    return model
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A step's weights, and the optimizer's numbers where training may go on from it."""
+    """A step's weights, and the optimizer's numbers where training may go on from it.
+
+    Attributes:
+        average: the exponential average of the weights, where the run keeps one and `model` is
+            not that average itself.
+        stale_validations: how many validations ago the best score was reached.
+        kl_weight: the dynamic KL weight; None where the recipe has none.
+    """
 
     step: int
     spec: ClipSpec
@@ -58,10 +67,14 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     minutes: float
     best_psnr: float
+    average: dict[str, Tensor] = field(default_factory=dict)
+    stale_validations: int = 0
+    kl_weight: float | None = None
 
     def save(self, path: Path) -> None:
         """Write beside the file, then replace it. Raises UserError for a number that is none."""
         tensors = {MODEL + name: tensor for name, tensor in self.model.items()}
+        tensors |= {AVERAGE + name: tensor for name, tensor in self.average.items()}
         tensors |= {OPTIMIZER + name: tensor for name, tensor in self.optimizer.items()}
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -71,6 +84,8 @@ class Checkpoint:
             "clip_spec": self.spec.to_json(),
             "minutes": repr(self.minutes),
             "best_psnr": repr(self.best_psnr),
+            "stale_validations": str(self.stale_validations),
+            "kl_weight": "" if self.kl_weight is None else repr(self.kl_weight),
         }
         partial = path.with_name(f".{path.name}.partial")
         try:
@@ -93,6 +108,9 @@ class Checkpoint:
                 optimizer=_with_prefix(tensors, OPTIMIZER),
                 minutes=float(metadata["minutes"]),
                 best_psnr=float(metadata["best_psnr"]),
+                average=_with_prefix(tensors, AVERAGE),
+                stale_validations=int(metadata.get("stale_validations", 0)),
+                kl_weight=float(kept) if (kept := metadata.get("kl_weight")) else None,
             )
         except FileNotFoundError:
             raise UserError(f"There is no checkpoint {path}. Train the run first.") from None
@@ -176,7 +194,7 @@ class Run:
         spec = self.spec()
         checkpoint.spec.require_same_signals(spec, whose=f"the run's data ({self.folder})")
         model = build_model(self.recipe(), spec)
-        load_weights(model, checkpoint, path)
+        load_weights(model, checkpoint.average or checkpoint.model, path)
         return model.eval()
 
     def _data(self) -> dict[str, Any]:
@@ -188,17 +206,17 @@ class Run:
             raise UserError(f"{path} is not what a run folder holds ({error!r}).") from None
 
 
-def load_weights(model: VideoModel[Any], checkpoint: Checkpoint, path: Path) -> None:
+def load_weights(model: VideoModel[Any], weights: dict[str, Tensor], path: Path) -> None:
     """Raises UserError, naming the first tensor that does not fit."""
     expected = model.state_dict()
-    for name in sorted(expected.keys() | checkpoint.model.keys()):
-        mine, theirs = expected.get(name), checkpoint.model.get(name)
+    for name in sorted(expected.keys() | weights.keys()):
+        mine, theirs = expected.get(name), weights.get(name)
         if mine is None or theirs is None or mine.shape != theirs.shape:
             raise UserError(
                 f"{path} does not fit the recipe beside it: {name} is {_shape_text(theirs)} in "
                 f"the file, {_shape_text(mine)} in the model."
             )
-    model.load_state_dict(checkpoint.model)
+    model.load_state_dict(weights)
 
 
 def _shape_text(tensor: Tensor | None) -> str:

@@ -10,20 +10,54 @@ import math
 import torch
 from torch import Tensor
 
-from framecast.training.recipe import KLConfig, Recipe, TeacherForcingConfig
+from framecast.training.recipe import Recipe
+from framecast.training.settings import KLConfig, TeacherForcingConfig
 
 FINAL_LR_SHARE = 0.01
+ACTIVE_NATS = 0.01  # a dimension with less says next to nothing (Burda 2016)
 
 
-def teacher_forcing_ratio(config: TeacherForcingConfig, epoch: int) -> float:
-    """Probability of being fed the true frame in this epoch (linear decay, as in the course)."""
-    epochs_decayed = max(0, epoch - config.start_decay_epoch)
-    return max(config.lower_bound, config.start - config.decay_step * epochs_decayed)
+def teacher_forcing_ratio(recipe: Recipe, step: int) -> float:
+    """Probability of being fed the true frame at this step."""
+    config = recipe.teacher_forcing
+    if config.schedule == "constant":
+        return config.start
+    if config.schedule == "epochs":
+        epochs_decayed = max(0, step // recipe.training.epoch_size - config.start_decay_epoch)
+        return max(config.lower_bound, config.start - config.decay_step * epochs_decayed)
+    fall = config.decay_until - config.decay_from
+    position = min(1.0, max(0.0, (step / recipe.num_steps - config.decay_from) / fall))
+    left = _share_left(config, position)
+    return config.lower_bound + (config.start - config.lower_bound) * left
+
+
+def _share_left(config: TeacherForcingConfig, position: float) -> float:
+    """What is left of a decay, from 1 at position 0 to 0 at position 1.
+
+    The curves of Bengio 2015, moved and stretched so that both ends are met exactly.
+    """
+    if config.schedule == "linear":
+        return 1 - position
+    curve = _sigmoid_curve if config.schedule == "inverse_sigmoid" else _exponential_curve
+    first, last = curve(0.0, config.steepness), curve(1.0, config.steepness)
+    return (curve(position, config.steepness) - last) / (first - last)
+
+
+def _sigmoid_curve(position: float, steepness: float) -> float:
+    return 1 / (1 + math.exp(min(500.0, steepness * (position - 0.5))))
+
+
+def _exponential_curve(position: float, steepness: float) -> float:
+    return math.exp(-steepness * position)
 
 
 def kl_weight(config: KLConfig, step: int, num_steps: int) -> float:
-    """Beta at this step: the maximum times the annealing (Fu 2019 for cyclical)."""
-    if config.annealing == "constant":
+    """Beta at this step: the maximum times the annealing (Fu 2019 for cyclical).
+
+    A dynamic weight depends on what was measured, so it is not a function of the step: see
+    `DynamicWeight`.
+    """
+    if config.annealing in ("constant", "dynamic"):
         return config.beta
     cycles = config.cycles if config.annealing == "cyclical" else 1
     position = (step / num_steps * cycles) % 1.0
@@ -31,11 +65,13 @@ def kl_weight(config: KLConfig, step: int, num_steps: int) -> float:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Constant, or a half cosine from lr to 1% of it."""
-    lr = recipe.optimizer.lr
+    """A linear warm-up, then constant, or a half cosine from lr to 1% of it."""
+    lr, warmup = recipe.optimizer.lr, recipe.optimizer.warmup_steps
+    if step < warmup:
+        return lr * (step + 1) / warmup
     if recipe.optimizer.lr_schedule == "constant":
         return lr
-    progress = min(1.0, step / recipe.num_steps)
+    progress = min(1.0, (step - warmup) / max(1, recipe.num_steps - warmup))
     share = (1 + math.cos(math.pi * progress)) / 2
     return lr * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * share)
 
@@ -62,6 +98,11 @@ def implied_pixel_sigma(beta: float, num_pixels: int) -> float:
     |x - y|^2 / D + beta KL where sigma = sqrt(beta D / 2).
     """
     return math.sqrt(beta * num_pixels / 2)
+
+
+def active_dimensions(kl_per_dimension: Tensor) -> int:
+    """How many latent dimensions carry more than a hundredth of a nat a frame."""
+    return int((kl_per_dimension > ACTIVE_NATS).sum())
 
 
 def _generator(seed: int, step: int, stream: int) -> torch.Generator:
