@@ -19,9 +19,12 @@ COMMANDS = {
     "train": "train a model from a recipe on a dataset",
     "evaluate": "score a trained model on the test split, beside its baselines",
     "report": "write a trained model's figures and films into one HTML file",
+    "plan": "act toward a goal by imagining futures, in an environment or on a clip",
+    "plan-bench": "measure planning: seeded tasks, beside the simulator and a script",
 }
 MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
-    "import": "framecast.cli.import_command"
+    "import": "framecast.cli.import_command",
+    "plan-bench": "framecast.cli.plan_bench",
 }
 HELP = """usage: framecast COMMAND [options]
 
@@ -44,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a UserError, 2 for wrong usage."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help"):
-        commands = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
+        commands = "\n".join(f"  {name:<12}{summary}" for name, summary in COMMANDS.items())
         print(HELP.format(commands=commands))
         return 0 if arguments else 2
     if arguments[0] == "--version":

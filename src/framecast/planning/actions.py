@@ -88,7 +88,7 @@ class ActionBox:
         """Commands (N, H, A) -> free numbers (N, K, D); repeated commands are averaged."""
         _, _, mean, std = self._free_statistics()
         free = (commands[..., self.free] - mean) / std
-        blocks = free.split(self.repeat, dim=1)
+        blocks = torch.split(free, self.repeat, dim=1)
         return torch.stack([block.mean(dim=1) for block in blocks], dim=1)
 
     def require_same_bounds(

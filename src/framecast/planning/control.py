@@ -18,7 +18,7 @@ from framecast.errors import UserError
 from framecast.models.base import VideoModel
 from framecast.planning.actions import ActionBox
 from framecast.planning.costs import Cost, image_tensor
-from framecast.planning.futures import Present
+from framecast.planning.futures import Futures, Present
 from framecast.planning.imagination import Imagination, ImaginationConfig
 from framecast.planning.planners import Plan, Planner, PlannerConfig
 
@@ -140,6 +140,11 @@ class Controller:
         self.places = torch.stack(found) if found else self.places
         self.steps += 1
 
+    def mark_again(self) -> None:
+        """The cost's marks were designated in the latest frame, not in the first."""
+        if self.cost.marks:
+            self.places = torch.stack([mark.place for mark in self.cost.marks])
+
     @property
     def present(self) -> Present:
         return self.memory.present(self.places)
@@ -161,17 +166,14 @@ class Controller:
         """Plan from the present."""
         begin = time.perf_counter()
         present, config = self.present, self.planner.config
-        seed = self.seed * 7919 + self.planner.decisions
-        imagination = Imagination(
-            self.model, present, self.cost, config.horizon, self.imagination, seed
-        )
-        random = torch.Generator().manual_seed(seed + 1)
+        self.seen = self._imagination(present)
+        random = torch.Generator().manual_seed(self._decision_seed() + 1)
         count = config.candidates
         suggested = self.cost.suggest(present, count, random) if config.suggested > 0 else None
         if suggested is not None:
             suggested = _of_length(suggested, config.horizon)
-        plan = self.planner.plan(imagination, suggested)
-        futures = imagination.futures(plan.commands[None], torch.zeros(1, dtype=torch.long))
+        plan = self.planner.plan(self.seen, suggested)
+        futures = self.seen.futures(plan.commands[None], torch.zeros(1, dtype=torch.long))
         remaining = self.cost.remaining(present)
         seconds = time.perf_counter() - begin
         decision = Decision(
@@ -179,6 +181,17 @@ class Controller:
         )
         self.decisions.append(decision)
         return decision
+
+    def imagine(self, commands: Tensor, chosen: Tensor | None = None) -> Futures:
+        """Futures of other commands (N, P, A) from the present of the last decision."""
+        return self.seen.futures(commands, chosen)
+
+    def _imagination(self, present: Present) -> Imagination:
+        horizon, seed = self.planner.config.horizon, self._decision_seed()
+        return Imagination(self.model, present, self.cost, horizon, self.imagination, seed)
+
+    def _decision_seed(self) -> int:
+        return self.seed * 7919 + self.planner.decisions
 
 
 def _of_length(commands: Tensor, horizon: int) -> Tensor:

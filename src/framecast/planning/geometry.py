@@ -19,7 +19,7 @@ SETTLED = 0.025  # metres; nearer to its goal, the gripper need not stay
 
 def reach_cost(tip: Tensor, goal: Tensor) -> Tensor:
     """|tip_P - goal| + 0.3 mean_t |tip_t - goal|, of tips (P, B, n) and a goal (n,): (B,)."""
-    gap = (tip - goal).norm(dim=-1)
+    gap: Tensor = (tip - goal).norm(dim=-1)
     return gap[-1] + ALONG * gap.mean(dim=0)
 
 
@@ -37,13 +37,13 @@ def push_cost(thing: Tensor, goal: Tensor, tip: Tensor | None, contact_height: f
         goal: (2,) g
         tip: (P, B, 3) end effector, or None to leave out the last term
     """
-    gap = (thing - goal).norm(dim=-1)
+    gap: Tensor = (thing - goal).norm(dim=-1)
     cost = gap[-1] + ALONG * gap.mean(dim=0)
     if tip is None:
         return cost
     toward = (goal - thing[-1]) / gap[-1].clamp(min=1e-6)[:, None]
     behind = thing[-1] - STANDOFF * toward
-    away = (tip[-1, :, :2] - behind).norm(dim=-1) + (tip[-1, :, 2] - contact_height).abs()
+    away: Tensor = (tip[-1, :, :2] - behind).norm(dim=-1) + (tip[-1, :, 2] - contact_height).abs()
     return cost + APPROACH * (gap[-1] / SETTLED).clamp(max=1) * away
 
 
@@ -56,7 +56,7 @@ def arrangement_cost(things: Tensor, goals: Tensor, tip: Tensor, tip_goal: Tenso
         things: (P, B, N, 2)
         goals: (N, 2)
     """
-    gaps = (things[-1] - goals).norm(dim=-1).sum(dim=-1)
+    gaps: Tensor = (things[-1] - goals).norm(dim=-1).sum(dim=-1)
     return reach_cost(tip, tip_goal) + 2 * gaps
 
 

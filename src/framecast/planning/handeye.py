@@ -17,7 +17,11 @@ Shape letters: F frames, N points.
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,7 @@ from framecast.errors import UserError
 from framecast.planning.robot import POSITION
 
 Floats = NDArray[np.float64]
+METHOD = 1  # raised when the method changes, so that saved maps are learned again
 NUM_EPISODES = 160
 NUM_TEMPLATES = 1200  # frames in which the patch is searched
 MOVED = 0.12  # change of a channel that counts as moved
@@ -63,6 +68,36 @@ class HandEye:
     def places(self, pixels: Floats) -> Floats:
         """Positions x, y (N, 2) of the hand seen at pixels (N, 2), at the contact height."""
         return _quadratic(pixels / 32 - 1) @ self.inverse
+
+
+def saved_hand_eye(file: Path, dataset: Path) -> HandEye:
+    """The map of a dataset, from `file` if it was learned before, else learned and written there.
+
+    Raises UserError as `learn_hand_eye` does.
+    """
+    key = {"dataset": str(dataset.resolve()), "method": METHOD}
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        if {name: saved.pop(name) for name in key} == key:
+            return HandEye(
+                *(np.array(saved[name], np.float64) for name in ("mean", "std")),
+                np.array(saved["weights"], np.float64).reshape(10, 2),
+                np.array(saved["inverse"], np.float64).reshape(6, 2),
+                float(saved["contact_height"]),
+                float(saved["residual"]),
+            )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        pass  # not there, or not what we wrote: it is only a copy of what can be learned again
+    eye = learn_hand_eye(EpisodeStore.open(dataset, "train"))
+    fields = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in dataclasses.asdict(eye).items()
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(key | fields, indent=1))
+    os.replace(partial, file)
+    return eye
 
 
 def learn_hand_eye(store: EpisodeStore, num_episodes: int = NUM_EPISODES) -> HandEye:

@@ -85,7 +85,7 @@ class Imagination:
         samples = self.config.samples
         entries = torch.arange(len(commands) * samples)
         costs = [
-            self.cost(self.futures(commands, chosen)) for chosen in entries.split(self.chunk)
+            self.cost(self.futures(commands, chosen)) for chosen in torch.split(entries, self.chunk)
         ]
         return _aggregated(torch.cat(costs).view(-1, samples), self.config.aggregate)
 

@@ -83,7 +83,8 @@ def push_waypoints(
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    unit: Tensor = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    return unit
 
 
 def _turned(vectors: Tensor, angle: Tensor) -> Tensor:

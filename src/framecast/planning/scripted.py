@@ -29,24 +29,33 @@ CLOSED = 1.0
 class RandomAgent:
     """The environment's own random policy, which knows nothing of the task."""
 
-    def begin(self, env: PusherEnv, task: Task, seed: int) -> None:
+    num_decisions = 0
+
+    def begin(self, env: PusherEnv, task: Task, observation: Any, seed: int) -> None:
         self.policy = env.default_policy()
         self.policy.reset(seed)
 
+    def is_done(self, env: PusherEnv, info: dict[str, Any]) -> bool:
+        return False
+
     def act(self, env: PusherEnv, observation: Any, info: dict[str, Any]) -> NDArray[np.float32]:
+        self.num_decisions += 1
         return self.policy.act(observation, info)
 
 
 class ScriptedAgent:
     """Reaches straight, pushes by script; knows where everything is, but not the hidden physics."""
 
-    def begin(self, env: PusherEnv, task: Task, seed: int) -> None:
+    num_decisions = 0
+
+    def begin(self, env: PusherEnv, task: Task, observation: Any, seed: int) -> None:
         self.task = task
         self.radii = np.array([thing.radius for thing in env.scene.things])
         self.pushing = False
         self.bound = env.bound
 
     def act(self, env: PusherEnv, observation: Any, info: dict[str, Any]) -> NDArray[np.float32]:
+        self.num_decisions += 1
         tip = observation["state"].astype(np.float64)
         things = info["object_positions"][:, :2].astype(np.float64)
         thing = self._misplaced(things)
@@ -58,6 +67,9 @@ class ScriptedAgent:
             move = np.array([0.0, 0.0, CLEAR_HEIGHT - tip[2]]) * (not self.pushing)
         action = np.append(_bounded(move, self.bound[:3]), CLOSED)
         return action.astype(np.float32)
+
+    def is_done(self, env: PusherEnv, info: dict[str, Any]) -> bool:
+        return self.task.distance_cm(env.end_effector(), info["object_positions"]) < 100 * DONE
 
     def _misplaced(self, things: Floats) -> int | None:
         gaps = np.linalg.norm(things - self.task.places, axis=1)

@@ -31,6 +31,7 @@ PUSH_DISTANCE = (0.06, 0.12)
 PUSH_AREA = (0.16, 0.13)  # metres from the middle; an object here can be pushed from every side
 ROOM_BEHIND = 0.075  # metres that the gripper needs behind an object
 GAP = 0.012
+CLEAR_OF_THINGS = 0.09  # metres; lower than this, an object can be in the end effector's way
 MAX_ATTEMPTS = 1000
 
 
@@ -85,7 +86,11 @@ def sample_task(env: PusherEnv, kind: Kind, seed: int) -> Task:
 
 def _reach(env: PusherEnv, info: dict[str, Any], seed: int, random: Any) -> Task | None:
     tip = random.uniform(REACH_LOW, REACH_HIGH)
-    if np.linalg.norm(tip - env.end_effector()) < 0.06:
+    things = info["object_positions"]
+    gaps = np.linalg.norm(things[:, :2] - tip[:2], axis=1)
+    radii = np.array([thing.radius for thing in env.scene.things])
+    blocked = tip[2] < CLEAR_OF_THINGS and (gaps < radii + 0.05).any()
+    if blocked or np.linalg.norm(tip - env.end_effector()) < 0.06:
         return None
     return Task("reach", seed, tip, None, _nowhere(info), None)
 

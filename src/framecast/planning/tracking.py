@@ -74,7 +74,8 @@ class Mark:
         """How much each pixel of frames (B, C, H, W) looks like the thing: (B, H, W), 0 to 1."""
         levels = (_rgb(frames).clamp(0, 1) * (LEVELS - 1)).round().long()
         red, green, blue = levels.unbind(dim=1)
-        return self.likeness[red, green, blue]
+        likeness: Tensor = self.likeness[red, green, blue]
+        return likeness
 
     def find(self, frames: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """Where the thing is in frames (B, C, H, W), given where it was before, (B, 2).
