@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from framecast.planning.session import Outcome
 
 PUSHER = "framecast/Pusher-v0"
-EXAMPLES = """  framecast plan runs/warp --env framecast/Pusher-v0 --task push --seed 3 --out plans/push
+EXAMPLES = """  framecast plan runs/warp --env framecast/Pusher-v0 --task push --seed 3 --out plans/a
   framecast plan runs/warp --env framecast/Pusher-v0 --goal reach=0.10,-0.05,0.06 --out plans/reach
   framecast plan runs/warp --env framecast/Pusher-v0 --seed 3 --goal pixel=21,40:30,33 \\
       --planner cem --candidates 200 --samples 3 --out plans/click
@@ -179,9 +179,7 @@ def _in_environment(options: Namespace, run: Any, model: Any) -> Outcome:
         cost, picture = task_cost(env, task, frame, spec, hand_eye), task.image
     else:
         cost = cost_of(goals, image_tensor(frame), spec, hand_eye)
-    controller = Controller(
-        model, cost, box, planner, imagination, options.seed, options.execute
-    )
+    controller = Controller(model, cost, box, planner, imagination, options.seed, options.execute)
     controller.start(*recorder.look(observation))
     require_actions(model, controller.present)
     steps = options.steps or (task.max_steps if task else 30)

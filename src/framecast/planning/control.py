@@ -127,9 +127,7 @@ class Controller:
         self.places = torch.stack([mark.place for mark in marks]) if marks else torch.zeros(0, 2)
         self.steps = 0
 
-    def observe(
-        self, action: NDArray[np.float32], frame: NDArray[np.uint8], state: Any
-    ) -> None:
+    def observe(self, action: NDArray[np.float32], frame: NDArray[np.uint8], state: Any) -> None:
         """Take in what an action led to; the marks are followed to the new frame."""
         picture = image_tensor(frame)
         self.memory.add(torch.from_numpy(np.asarray(action)), picture, _state(state))
@@ -176,9 +174,7 @@ class Controller:
         futures = self.seen.futures(plan.commands[None], torch.zeros(1, dtype=torch.long))
         remaining = self.cost.remaining(present)
         seconds = time.perf_counter() - begin
-        decision = Decision(
-            self.steps, plan, futures.frames[:, 0], self.places, remaining, seconds
-        )
+        decision = Decision(self.steps, plan, futures.frames[:, 0], self.places, remaining, seconds)
         self.decisions.append(decision)
         return decision
 

@@ -262,7 +262,9 @@ def suggest_pushes(
         spread((count,), TURN_SPREAD),
         Heights(contact=contact_height),
     )
-    return robot.commands(walk(tip, waypoints, 0.95 * speed[:, 0] * robot.max_step, SUGGESTED_STEPS))
+    return robot.commands(
+        walk(tip, waypoints, 0.95 * speed[:, 0] * robot.max_step, SUGGESTED_STEPS)
+    )
 
 
 class Custom(Cost):

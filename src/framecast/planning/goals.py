@@ -61,9 +61,7 @@ def parse_goal(text: str) -> Goal:
     raise UserError(f"A goal is {FORMS}; got {text!r}.")
 
 
-def cost_of(
-    goals: list[Goal], frame: Tensor, spec: ClipSpec, hand_eye: HandEye | None
-) -> Cost:
+def cost_of(goals: list[Goal], frame: Tensor, spec: ClipSpec, hand_eye: HandEye | None) -> Cost:
     """The weighted sum of goals in a scene whose first frame is (C, H, W)."""
     costs = [_cost(goal, frame, spec, hand_eye) for goal in goals]
     if len(costs) == 1 and goals[0].weight == 1:
@@ -114,11 +112,11 @@ def _picture(path: str, spec: ClipSpec) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise UserError(f"The goal image {path} is {image.width}x{image.height}: too large.")
+                raise UserError(
+                    f"The goal image {path} is {image.width}x{image.height}: too large."
+                )
             mode = "L" if spec.channels == 1 else "RGB"
             picture = np.asarray(image.convert(mode))
     except (UnidentifiedImageError, OSError, SyntaxError):
         raise UserError(f"{path} is not an image that can be read.") from None
     return picture[..., None] if picture.ndim == 2 else picture
-
-

@@ -182,7 +182,7 @@ def _sharpened(frames: Floats, standard: Floats, rough: Floats) -> tuple[Floats,
         found = guess.copy()
         for down in range(-search, search + 1):
             for across in range(-search, search + 1):
-                shifted = guess + (across, down)
+                shifted = guess + np.array([across, down])
                 patch = _cut(padded, shifted, PATCH)
                 inside = np.isfinite(patch)
                 error = np.where(inside, (patch - template) ** 2, 0) * weight
@@ -205,9 +205,7 @@ def _steadiest(patches: Floats) -> Floats:
     return np.array([column, row]) - float(WIDE)
 
 
-def _contact_offset(
-    motion: Floats, standard: Floats, moves: Floats, weights: Floats
-) -> Floats:
+def _contact_offset(motion: Floats, standard: Floats, moves: Floats, weights: Floats) -> Floats:
     """Pixels (2,) from the matched patch to where things are pushed."""
     padding = ((0, 0), (PAD, PAD), (PAD, PAD))
     changes = np.pad(np.minimum(motion, 0.3), padding, constant_values=np.nan)

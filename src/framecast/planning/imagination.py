@@ -118,9 +118,7 @@ class Imagination:
         )
 
     def _precision(self) -> Any:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.bfloat16
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
 
     def _chunk(self, horizon: int) -> int:
         frame = 4 * self.present.frames[0].numel()
@@ -135,7 +133,9 @@ class _Tracker:
         self.marks, self.flow = marks, flow
         self.places = present.places.expand(count, -1, 2)
         frame = present.frames[-1]
-        maps = [mark.window(frame, place) for mark, place in zip(marks, present.places, strict=True)]
+        maps = [
+            mark.window(frame, place) for mark, place in zip(marks, present.places, strict=True)
+        ]
         self.maps = torch.stack(maps).expand(count, -1, -1, -1) if maps else None
 
     def follow(self, frame: Tensor, state: Any) -> Tensor:

@@ -94,7 +94,7 @@ class Mark:
         return place, mass
 
     def window(self, frame: Tensor, place: Tensor) -> Tensor:
-        """The thing's probability map over a frame (C, H, W), where it is now: (H, W), sums to 1."""
+        """Where in a frame (C, H, W) the thing is, as a probability map (H, W)."""
         likeness = self.map(frame[None])[0]
         across, down = _pixel_grid(likeness[None])
         gap = (across[0] - place[0]).square() + (down[0] - place[1]).square()
