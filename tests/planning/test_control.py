@@ -63,7 +63,7 @@ def run(
 def test_every_planner_reaches_a_place_or_comes_near(name: str):
     world = World((6.0, 6.0), (26.0, 6.0))
     controller, _ = run(world, EndEffector([12.0, 24.0], spec()), 14, name)
-    limit = {"shooting": 6.0, "mppi": 3.0}.get(name, 1.0)  # pixels, of 19 to begin with
+    limit = {"shooting": 6.0, "mppi": 3.0}.get(name, 2.0)  # pixels, of 19 to begin with
     assert float((world.hand - torch.tensor([12.0, 24.0])).norm()) < limit
     assert len(controller.decisions) == 14
 

@@ -137,10 +137,10 @@ def test_a_pixel_outside_the_picture_is_refused(pixel: tuple[int, int], what: st
 
 def test_costs_are_what_their_formulas_say():
     tip = torch.tensor([[[0.0, 0.0, 0.0]], [[3.0, 4.0, 0.0]]])
-    assert geometry.reach_cost(tip, torch.zeros(3)).tolist() == pytest.approx([5 + 0.3 * 2.5])
+    assert geometry.reach_cost(tip, torch.zeros(3)).tolist() == pytest.approx([5 + 0.5 * 2.5])
     thing = torch.tensor([[[0.0, 0.0]], [[0.1, 0.0]]])
     goal = torch.tensor([0.3, 0.0])
-    plain = 0.2 + 0.3 * 0.25
+    plain = 0.2 + 0.5 * 0.25
     assert geometry.push_cost(thing, goal, None, 0.0).tolist() == pytest.approx([plain])
     tip = torch.tensor([[[0.0, 0.0, 0.0]], [[0.1 - 0.055, 0.1, 0.05]]])
     shown = geometry.push_cost(thing, goal, tip, 0.03)
@@ -148,7 +148,7 @@ def test_costs_are_what_their_formulas_say():
     image = GoalImage(torch.zeros(3, SIZE, SIZE), spec())
     frames = torch.full((2, 1, 3, SIZE, SIZE), 0.5)
     futures = Futures(frames, torch.zeros(2, 1, 2), None, torch.zeros(2, 1, 0, 2))
-    assert image(futures).tolist() == pytest.approx([0.25 * 1.3])
+    assert image(futures).tolist() == pytest.approx([0.25 * 1.5])
 
 
 def test_a_weighted_sum_adds_up_and_gives_each_cost_its_own_marks():

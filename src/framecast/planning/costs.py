@@ -63,7 +63,7 @@ class Cost:
 class GoalImage(Cost):
     """The picture should become this one.
 
-        mean over s in 1, 2, 4, 8 of |pool_s(x_P) - pool_s(g)|^2, plus 0.3 times its mean over t
+        mean over s in 1, 2, 4, 8 of |pool_s(x_P) - pool_s(g)|^2, plus half of its mean over t
 
     with pool_s the average over blocks of s x s: the plain squared error (s = 1) does not fall
     before things overlap, the blurred ones do.
@@ -154,7 +154,7 @@ class EndEffector(Cost):
 class DesignatedPixel(Cost):
     """What is at one pixel should go to another (Finn and Levine 2017).
 
-    In pixels, `geometry.push_cost` without its last term: |o_P - g| + 0.3 mean_t |o_t - g|, where
+    In pixels, `geometry.push_cost` without its last term: |o_P - g| + 0.5 mean_t |o_t - g|, where
     o_t is where the thing is expected in frame t (tracking.py, or the model's own flow).
 
     With a `hand_eye` and a robot moved by displacements the same is counted in metres on the

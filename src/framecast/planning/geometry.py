@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ALONG = 0.3  # weight of the mean over the way beside where it ends
+ALONG = 0.5  # weight of the mean over the way beside where it ends
 APPROACH = 0.15  # weight of the gripper's distance from where it could push
 STANDOFF = 0.055  # metres behind a thing's middle
 SETTLED = 0.025  # metres; nearer to its goal, the gripper need not stay
 
 
 def reach_cost(tip: Tensor, goal: Tensor) -> Tensor:
-    """|tip_P - goal| + 0.3 mean_t |tip_t - goal|, of tips (P, B, n) and a goal (n,): (B,)."""
+    """|tip_P - goal| + 0.5 mean_t |tip_t - goal|, of tips (P, B, n) and a goal (n,): (B,)."""
     gap: Tensor = (tip - goal).norm(dim=-1)
     return gap[-1] + ALONG * gap.mean(dim=0)
 
@@ -26,7 +26,7 @@ def reach_cost(tip: Tensor, goal: Tensor) -> Tensor:
 def push_cost(thing: Tensor, goal: Tensor, tip: Tensor | None, contact_height: float) -> Tensor:
     """Where a thing ends up, and whether the gripper ends up where it could go on: (B,).
 
-        |o_P - g| + 0.3 mean_t |o_t - g|
+        |o_P - g| + 0.5 mean_t |o_t - g|
         + 0.15 min(1, |o_P - g| / 2.5 cm) (|tip_P - behind(o_P)| + |height_P - contact height|)
 
     with behind(o) = o - 5.5 cm along o -> g. The first two are the distance of visual foresight

@@ -80,7 +80,8 @@ def saved_hand_eye(file: Path, dataset: Path) -> HandEye:
         saved = json.loads(file.read_text(encoding="utf-8"))
         if {name: saved.pop(name) for name in key} == key:
             return HandEye(
-                *(np.array(saved[name], np.float64) for name in ("mean", "std")),
+                np.array(saved["mean"], np.float64).reshape(3),
+                np.array(saved["std"], np.float64).reshape(3),
                 np.array(saved["weights"], np.float64).reshape(10, 2),
                 np.array(saved["inverse"], np.float64).reshape(6, 2),
                 float(saved["contact_height"]),
@@ -249,12 +250,12 @@ def _inverse(eye: HandEye, places: Floats) -> Floats:
 
 
 def _linear(values: Floats) -> Floats:
-    return np.c_[np.ones(len(values)), values]
+    return np.concatenate([np.ones((len(values), 1)), values], axis=1)
 
 
 def _quadratic(values: Floats) -> Floats:
     first, second = np.triu_indices(values.shape[1])
-    return np.c_[_linear(values), values[:, first] * values[:, second]]
+    return np.concatenate([_linear(values), values[:, first] * values[:, second]], axis=1)
 
 
 def _robust(inputs: Floats, outputs: Floats) -> tuple[Floats, Floats]:
@@ -263,7 +264,7 @@ def _robust(inputs: Floats, outputs: Floats) -> tuple[Floats, Floats]:
     for _ in range(15):
         root = np.sqrt(trust)[:, None]
         weights: Floats = np.linalg.lstsq(inputs * root, outputs * root, rcond=None)[0]
-        residual: Floats = np.linalg.norm(outputs - inputs @ weights, axis=1)
+        residual: Floats = np.sqrt(np.square(outputs - inputs @ weights).sum(axis=1))
         trust = 1 / (1 + (residual / max(1e-6, 1.5 * float(np.median(residual)))) ** 2)
     return weights, residual
 

@@ -277,7 +277,8 @@ def coloured_noise(shape: tuple[int, int, int], colour: float, random: torch.Gen
     # Real and imaginary parts share a frequency's power; the edges have a real part only.
     variance = (edge * amplitude**2 * torch.where(edge == 1, 1.0, 2.0)).sum() / steps**2
     spectrum = torch.complex(drawn[0], drawn[1]) * amplitude / variance.sqrt()
-    return torch.fft.irfft(spectrum, n=steps).transpose(1, 2)
+    noise: Tensor = torch.fft.irfft(spectrum, n=steps)
+    return noise.transpose(1, 2)
 
 
 def _shifted(numbers: Tensor, passed: int) -> Tensor:

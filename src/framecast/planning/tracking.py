@@ -137,7 +137,7 @@ def _grown(frame: Tensor, across: int, down: int) -> Tensor:
     grid_across, grid_down = _pixel_grid(frame[:1])
     gap = (grid_across[0] - across - 0.5).square() + (grid_down[0] - down - 0.5).square()
     alike = ((pixels - colour).norm(dim=-1) < TOLERANCE) & (gap < MAX_RADIUS**2)
-    grown = alike & (gap < 3)
+    grown: Tensor = alike & (gap < 3)
     for _ in range(2 * MAX_RADIUS):
         grown = _widened(grown, 1) & alike
     return grown
