@@ -14,7 +14,7 @@ LEVELS = (
     {"data", "pusher", "models"},
     {"recording", "training"},
     {"evaluation", "weights"},
-    {"steering"},
+    {"steering", "planning"},
     {"cli"},
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}

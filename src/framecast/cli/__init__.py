@@ -26,10 +26,13 @@ COMMANDS = {
     "results": "print all scores of evaluated models as one page",
     "steer": "steer a model by hand in a browser",
     "export": "write a trained model into a small folder to hand on",
+    "plan": "act toward a goal by imagining futures, in an environment or on a clip",
+    "plan-bench": "measure planning: seeded tasks, beside the simulator and a script",
 }
 MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
     "import": "framecast.cli.import_command",
     "export-data": "framecast.cli.export_data",
+    "plan-bench": "framecast.cli.plan_bench",
 }
 HELP = """usage: framecast COMMAND [options]
 

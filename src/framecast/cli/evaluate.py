@@ -199,7 +199,7 @@ def _table(protocol: dict[str, Any], scores: dict[str, Any], states_matter: bool
     )
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in ("PSNR dB", "95% interval", "over copy", "first", "last", "SSIM"):
+    for heading in ("PSNR dB", "95%", "over copy", "first", "last", "SSIM"):
         table.add_column(heading, justify="right", no_wrap=True)
     floor = scores["copy_last"]["psnr"]
     for row, score in scores.items():
@@ -208,7 +208,7 @@ def _table(protocol: dict[str, Any], scores: dict[str, Any], states_matter: bool
         table.add_row(
             row_label(row, protocol),
             f"{score['psnr']:.2f}",
-            f"{low:.2f}..{high:.2f}",
+            f"{low:.1f}-{high:.1f}",
             "" if row == "copy_last" else f"{score['psnr'] - floor:+.2f}",
             f"{steps[0]:.2f}",
             f"{steps[-1]:.2f}",

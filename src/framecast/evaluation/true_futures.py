@@ -96,7 +96,7 @@ class TrueFutures:
         start = int(self.clips.starts[place] - store.ep_offset[episode])
         last = start + self.protocol.context - 1
         before = self.episodes.bring_to(episode, last)["object_positions"].astype(np.float64)
-        moment, picture = env.moment(), env.render()
+        moment, picture = env.snapshot(), env.render()
         first = int(store.ep_offset[episode]) + last
         actions = np.array(store.action[first : first + self.protocol.horizon])
         recorded = self._play(actions)

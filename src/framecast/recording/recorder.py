@@ -108,6 +108,12 @@ class Recorder:
             f"{self.recording.env_id}: episode {index} failed {MAX_ATTEMPTS} times ({failure})."
         )
 
+    def look(
+        self, observation: Any, info: dict[str, Any]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """The frame (size, size, C) and the state (S,) of an observation, as they are recorded."""
+        return self._frame(observation), self.state_of(observation, info)
+
     def header(self) -> Header:
         """Names and sizes, read off a short episode."""
         env = self.env.unwrapped
