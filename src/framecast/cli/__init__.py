@@ -17,6 +17,7 @@ COMMANDS = {
     "record": "record episodes in a Gymnasium environment (the built-in pusher, or your own)",
     "import": "turn recordings (LeRobot, npz, course folders) into a dataset",
     "train": "train a model from a recipe on a dataset",
+    "sweep": "train many variations of a recipe and compare them",
     "evaluate": "score a trained model on the test split, beside its baselines",
     "report": "write a trained model's figures and films into one HTML file",
 }
