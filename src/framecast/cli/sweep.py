@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """  framecast sweep recipes/sweeps/course_discussion.yaml --data data/pusher \\
       --out sweeps/course --workers 2
   framecast sweep mine.yaml --data data/pusher --out sweeps/mine    # again: goes on where it was
-  framecast sweep mine.yaml --data data/pusher --out sweeps/mine --table    # what there is so far"""
+  framecast sweep mine.yaml --data data/pusher --out sweeps/mine --table    # so far"""
 POLL_SECONDS = 2.0
 
 
