@@ -16,11 +16,12 @@ from framecast.clip import Clip, ClipSpec, VectorSpec
 from framecast.data.episodes import Episode
 from framecast.data.writer import DatasetWriter, Header
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = [
     *("--model.code_dim=8", "--model.latent_dim=4", "--model.hidden_dim=16"),
-    *("--model.condition_dim=8", "--clips.batch_size=2", "--clips.horizon=3"),
+    *("--model.condition_dim=8", "--model.image_width=8"),
+    *("--clips.batch_size=2", "--clips.horizon=3"),
     *("--training.precision=32-true", "--training.validation_clips=2", "--training.log_every=1"),
     "--training.film_frames=6",
 ]

@@ -1,4 +1,4 @@
-"""Laws of the course model, for both image networks where it matters."""
+"""Laws of the course model and its relatives."""
 
 from __future__ import annotations
 
@@ -10,51 +10,184 @@ from torch import Tensor
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
-from framecast.models.config import CourseConfig
+from framecast.models.config import CourseConfig, SpatialConfig, SvgConfig
 from framecast.models.course import CourseModel
+from framecast.models.dcgan import DcganEncoder
+from framecast.models.layers import ImageSpec
+from framecast.models.vgg import VggEncoder
 
-SMALL = CourseConfig(code_dim=8, latent_dim=4, hidden_dim=16, condition_dim=8)
+SIZES = {"code_dim": 8, "latent_dim": 4, "hidden_dim": 16, "condition_dim": 8, "image_width": 4}
+SMALL = CourseConfig(**SIZES)
+# One of each: every published relative, every extra of the course, every switch.
+FAMILY = {
+    "course": SMALL,
+    "vgg": CourseConfig(**SIZES, image_network="vgg"),
+    "last_frame_skip": CourseConfig(**SIZES, last_frame_skip=True),
+    "group": CourseConfig(**SIZES, norm="group", predictor_norm="none"),
+    "learned_prior": CourseConfig(**SIZES, prior="learned", condition_latents=True),
+    "convolution": CourseConfig(**SIZES, condition_network="convolution"),
+    "hierarchical": CourseConfig(**SIZES, prior="learned", latent_levels=3),
+    "svg_fp": SvgConfig(**SIZES, prior="fixed", published_skips=True),
+    "svg_lp": SvgConfig(**SIZES, condition="action"),
+    "spatial": SpatialConfig(**SIZES, condition="action+state"),
+    "spatial_vgg": SpatialConfig(
+        **SIZES, image_network="vgg", condition="action", condition_network="convolution"
+    ),
+    "deterministic": CourseConfig(**SIZES | {"latent_dim": 0}),
+    "deterministic_spatial": SpatialConfig(**SIZES | {"latent_dim": 0}),
+}
 CONTEXT = 2
 ALL_TRUE = torch.ones(5, 3, dtype=torch.bool)
 
 
 def build(spec: ClipSpec, **changes: object) -> CourseModel:
+    return lively(dataclasses.replace(SMALL, **changes), spec)
+
+
+def member(name: str, spec: ClipSpec) -> CourseModel:
+    return lively(FAMILY[name], spec)
+
+
+def lively(config: CourseConfig, spec: ClipSpec) -> CourseModel:
+    """With weights large enough that a narrow, untrained network hands its inputs on."""
     torch.manual_seed(0)
-    return CourseModel(dataclasses.replace(SMALL, **changes), spec, CONTEXT)
+    model = CourseModel(config, spec, CONTEXT)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(5)
+    return model
 
 
-def noise(clip: Clip, steps: int) -> Tensor:
-    return torch.randn(steps, clip.batch_size, 4, generator=torch.Generator().manual_seed(1))
+def noise(clip: Clip, steps: int, size: int = 4) -> Tensor:
+    return torch.randn(steps, clip.batch_size, size, generator=torch.Generator().manual_seed(1))
 
 
 def predict(model: CourseModel, clip: Clip, states_given: bool = True) -> Tensor:
-    return model.eval().predict(clip, CONTEXT, noise(clip, 4), states_given)
+    return model.eval().predict(clip, CONTEXT, noise(clip, 4, model.latent_dim), states_given)
 
 
-@pytest.mark.parametrize("network", ["dcgan", "vgg"])
-@pytest.mark.parametrize("last_frame_skip", [False, True])
+@pytest.mark.parametrize("name", FAMILY)
 def test_batched_and_step_by_step_paths_agree(
-    spec: ClipSpec, clip: Clip, network: str, last_frame_skip: bool, monkeypatch: pytest.MonkeyPatch
+    spec: ClipSpec, clip: Clip, name: str, monkeypatch: pytest.MonkeyPatch
 ):
+    """Where every draw says "true frame", in float64: loss, gradients, running statistics."""
     results = []
     for step_by_step in (False, True):
-        model = build(spec, image_network=network, last_frame_skip=last_frame_skip).double()
+        model = member(name, spec).double()
         if step_by_step:
-            general = model._predict_step_by_step
+            general, frames = model._predict_step_by_step, clip.float_frames(torch.float64)[:-1]
             monkeypatch.setattr(
                 model,
                 "_predict_from_truth",
-                lambda code, skips, latent, condition, general=general: general(
-                    clip.float_frames(torch.float64)[:-1], code, skips, latent, condition, ALL_TRUE
-                ),
+                lambda *parts, general=general, frames=frames: general(frames, *parts, ALL_TRUE)[0],
             )
-        loss = model.loss(clip, 0.01, ALL_TRUE, noise(clip, 5))
+        loss = model.loss(clip, 0.01, ALL_TRUE, noise(clip, 5, model.latent_dim))
         loss.total.backward()
-        results.append((loss.total, {n: p.grad for n, p in model.named_parameters()}))
-    (batched, batched_gradients), (general_loss, gradients) = results
+        results.append((loss.total.detach(), model))
+    (batched, fast), (general_loss, general) = results
     torch.testing.assert_close(batched, general_loss, rtol=1e-9, atol=1e-9)
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(batched_gradients[name], gradient, rtol=1e-7, atol=1e-9)
+    for (key, mine), theirs in zip(fast.named_parameters(), general.parameters(), strict=True):
+        if mine.grad is None or theirs.grad is None:
+            assert mine.grad is theirs.grad, key
+        else:
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-7, atol=1e-9, msg=key)
+    for mine, theirs in zip(fast.buffers(), general.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_relative_is_a_video_model(spec: ClipSpec, clip: Clip, name: str):
+    """It learns from a mixed diet, and its futures know neither later frames nor batch mates."""
+    model = member(name, spec).double()
+    mixed = torch.rand(5, 3, generator=torch.Generator().manual_seed(2)) < 0.5
+    loss = model.loss(clip, 0.01, mixed, noise(clip, 5, model.latent_dim))
+    loss.total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    if model.latent_dim:
+        torch.testing.assert_close(loss.kl_per_dimension.sum(), loss.kl)
+        assert loss.kl_per_dimension.shape == (model.latent_dim,)
+    else:
+        assert loss.kl_per_dimension is None
+
+    future = predict(model, clip)
+    assert future.shape == (4, 3, 3, 64, 64)
+    frames = clip.frames.clone()
+    frames[CONTEXT:] = 0
+    assert (predict(model, Clip(frames, clip.actions, clip.states)) == future).all()
+    alone = clip.take(slice(1, 2))
+    alone = model.predict(alone, CONTEXT, noise(clip, 4, model.latent_dim)[:, 1:2], True)
+    torch.testing.assert_close(alone, future[:, 1:2])
+    other = model.predict(clip, CONTEXT, noise(clip, 4, model.latent_dim) + 1, True)
+    assert bool((other != future).any()) == bool(model.latent_dim)
+
+
+@pytest.mark.parametrize("kind", [CourseConfig, SpatialConfig])
+@pytest.mark.parametrize("network", ["dcgan", "vgg"])
+def test_larger_and_grey_frames_are_taken(spec: ClipSpec, network: str, kind: type[CourseConfig]):
+    spec = dataclasses.replace(spec, height=128, width=128, channels=1)
+    frames = torch.randint(0, 256, (4, 2, 1, 128, 128), dtype=torch.uint8)
+    clip = Clip(frames, torch.randn(3, 2, 2), torch.randn(4, 2, 2))
+    model = CourseModel(kind(**SIZES, image_network=network), spec, CONTEXT)
+    fed = torch.zeros(3, 2, dtype=torch.bool)
+    assert torch.isfinite(model.loss(clip, 0.1, fed, torch.zeros(3, 2, model.latent_dim)).total)
+    with torch.no_grad():
+        assert model.eval().predict(clip, CONTEXT, None, True).shape == (2, 2, 1, 128, 128)
+
+
+def test_the_published_dimensions_are_the_published_ones():
+    """dcgan_128 and vgg_128 of SVG: five resolutions, the coarsest two of 512 channels."""
+    for network in (DcganEncoder, VggEncoder):
+        encoder = network(ImageSpec(3, 128, code_dim=128)).eval()
+        _, skips = encoder(torch.zeros(1, 3, 128, 128), num_steps=1)
+        assert [skip.shape[1] for skip in skips] == [64, 128, 256, 512, 512]
+
+
+def test_published_skips_come_from_the_frame_before_the_last_of_the_context(
+    spec: ClipSpec, clip: Clip
+):
+    """The course's come from the last: only those hear of it through the decoder."""
+    sources = {}
+    for name in ("svg_fp", "svg_lp"):
+        model = member(name, spec).eval()
+        state = model.observe(
+            clip.float_frames(torch.float32)[:CONTEXT], clip.actions[: CONTEXT - 1], None
+        )
+        for index in range(CONTEXT):
+            _, skips = model._encode(clip.float_frames(torch.float32)[index : index + 1])
+            expected = model.decoder.skip_halves([skip[0] for skip in skips])
+            if torch.allclose(expected[0], state.skip_halves[0]):
+                sources[name] = index
+    assert sources == {"svg_fp": CONTEXT - 2, "svg_lp": CONTEXT - 1}
+
+
+def test_a_frame_fed_back_carries_gradients_or_does_not(spec: ClipSpec, clip: Clip):
+    """Without them the loss is the same and only its gradient differs."""
+    losses, gradients = [], []
+    for carries in (True, False):
+        model = member("course", spec)
+        model.feedback_gradient = carries
+        fed = torch.zeros_like(ALL_TRUE)
+        loss = model.loss(clip, 0.0, fed, noise(clip, 5)).total
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append(model.decoder.paint.conv.weight.grad)
+    assert losses[0] == losses[1]
+    assert (gradients[0] != gradients[1]).any()
+
+
+def test_running_statistics_of_true_frames_are_left_alone_by_frames_fed_back(
+    spec: ClipSpec, clip: Clip
+):
+    def statistics(fed: Tensor, feedback_statistics: str) -> Tensor:
+        model = build(spec, feedback_statistics=feedback_statistics)
+        model.loss(clip, 0.0, fed, noise(clip, 5))
+        return model.encoder.blocks[0].norm.running_mean
+
+    none_true = torch.zeros_like(ALL_TRUE)
+    truth = statistics(ALL_TRUE, "batch")
+    assert (statistics(none_true, "running") == truth).all()
+    assert (statistics(none_true, "batch") != truth).any()
 
 
 def test_being_fed_predictions_changes_the_loss_but_not_within_the_context(
@@ -148,7 +281,9 @@ def test_one_clip_can_be_overfitted(spec: ClipSpec):
     for step in range(4):
         frames[step, :, :, 20:40, 8 + 10 * step : 18 + 10 * step] = 200
     clip = Clip(frames.repeat(1, 2, 1, 1, 1), torch.ones(3, 2, 2), torch.zeros(4, 2, 2))
-    model = build(spec, code_dim=32, hidden_dim=64)
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, code_dim=32, hidden_dim=64, image_width=16)
+    model = CourseModel(config, spec, CONTEXT)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     fed = torch.ones(3, 2, dtype=torch.bool)
     losses = []
@@ -162,7 +297,9 @@ def test_one_clip_can_be_overfitted(spec: ClipSpec):
 
 
 def test_data_the_model_cannot_take_is_refused(spec: ClipSpec):
-    with pytest.raises(UserError, match="64x64, got 128x128"):
-        build(dataclasses.replace(spec, height=128, width=128))
+    with pytest.raises(UserError, match="64x64 or 128x128, got 96x96"):
+        build(dataclasses.replace(spec, height=96, width=96))
+    with pytest.raises(UserError, match="context of at least 2, got 1"):
+        CourseModel(FAMILY["svg_fp"], spec, num_context=1)
     with pytest.raises(UserError, match="no states"):
         build(dataclasses.replace(spec, state=None))

@@ -5,7 +5,8 @@ import copy
 import torch
 from torch import nn
 
-from framecast.models.layers import SkipConv, StepwiseBatchNorm2d
+from framecast.models.layers import SkipConv
+from framecast.models.norms import StepwiseBatchNorm2d
 
 
 def test_batched_steps_are_normalised_as_if_one_by_one():

@@ -171,8 +171,8 @@ def _in_environment(options: Namespace, run: Any, model: Any) -> Outcome:
         hand_eye = _hand_eye(options, run)
     env: Any = recorder.env.unwrapped
     task = sample_task(env, options.task, options.seed) if options.task else None
-    observation, _ = recorder.env.reset(seed=task.seed if task else options.seed)
-    frame, _ = recorder.look(observation)
+    observation, info = recorder.env.reset(seed=task.seed if task else options.seed)
+    frame, _ = recorder.look(observation, info)
     picture = goal_picture(goals, spec)
     cost: Cost
     if task:
@@ -180,11 +180,11 @@ def _in_environment(options: Namespace, run: Any, model: Any) -> Outcome:
     else:
         cost = cost_of(goals, image_tensor(frame), spec, hand_eye)
     controller = Controller(model, cost, box, planner, imagination, options.seed, options.execute)
-    controller.start(*recorder.look(observation))
+    controller.start(*recorder.look(observation, info))
     require_actions(model, controller.present)
     steps = options.steps or (task.max_steps if task else 30)
     with progress_bar("planning", steps) as advance:
-        outcome = control(controller, recorder, observation, steps, picture, advance)
+        outcome = control(controller, recorder, observation, info, steps, picture, advance)
     document = _described(options, outcome.document)
     if task:
         info = env._info()

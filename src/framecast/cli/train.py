@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from framecast.cli.console import console, progress_bar
 from framecast.errors import UserError
 from framecast.models.registry import KINDS
+from framecast.training.devices import Devices, is_first_process
 from framecast.training.recipe import Recipe, read_recipe, recipe_from, recipe_path
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ EXAMPLES = """examples:
   framecast train recipes/demo.yaml --data data/pusher --out runs/first
   framecast train course --data data/pusher --out runs/vgg --model.image_network vgg \\
       --kl.annealing cyclical --teacher_forcing.decay_step 0.05
-  framecast train course --data data/pusher --out runs/course --resume"""
+  framecast train course --data data/pusher --out runs/course --resume
+  framecast train svg_lp --data data/pusher --out runs/svg --devices 4
+  torchrun --nproc-per-node 4 -m framecast train svg_lp --data data/pusher --out runs/svg"""
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -43,6 +46,7 @@ def main(argv: list[str]) -> None:
         if name in Recipe.__dataclass_fields__
     }
     recipe = recipe_from(_merged(settings, given), options.recipe)
+    console.quiet = not is_first_process()
     outcome = _train(recipe, options)
     best = f"; best validation PSNR {outcome.best_psnr:.2f} dB" if outcome.best_psnr > 0 else ""
     console.print(
@@ -67,6 +71,7 @@ def _train(recipe: Recipe, options: Namespace) -> Outcome:
         dataset = Run.open(Path(options.out)).dataset()
     else:
         raise UserError("Say what to train on: --data DATASET.")
+    devices = Devices.asked_for(options.get("devices", 1), options.get("num_nodes", 1))
     begin = fit.resume if resume else fit.start
     max_minutes = recipe.training.max_minutes
     with progress_bar("training", recipe.num_steps) as advance:
@@ -77,7 +82,7 @@ def _train(recipe: Recipe, options: Namespace) -> Outcome:
             advance(step - seen, _note(minutes, max_minutes, measured))
             seen = step
 
-        return begin(recipe, dataset, Path(options.out), report)
+        return begin(recipe, dataset, Path(options.out), report, devices)
 
 
 def _note(minutes: float, max_minutes: float, measured: dict[str, float]) -> str:
@@ -103,6 +108,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --out from its last checkpoint"
     )
+    parser.add_argument("--devices", type=int, default=1, help="GPUs, or CPU processes, a machine")
+    parser.add_argument("--num-nodes", type=int, default=1, help="machines that train together")
     parser.add_class_arguments(Recipe, skip={"model"})
     _add_model_options(parser)
     return parser

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from framecast.errors import UserError
+
 ImageNetwork = Literal["dcgan", "vgg"]
 Condition = Literal["none", "action", "action+state"]
+Norm = Literal["batch", "group"]
 
 
 @dataclass(frozen=True)
@@ -21,33 +24,114 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class CourseConfig(ModelConfig):
-    """The model of the course report.
+    """The model of the course report, its extras and the switches its relatives need.
 
     Args:
-        kind: course.
         image_network: encoder and decoder: dcgan (fast) or vgg (large).
+        image_width: channels at the finest resolution (64 as published); coarser ones have
+            multiples of it.
+        norm: normalisation of the image networks: by batch (as published) or by groups of
+            channels, where a frame knows nothing of its batch.
         condition: what the frame predictor is told besides the frame; the course gives the
             action and the end effector's position (7 numbers).
+        condition_network: linear (the course), or convolution: the condition meets the features
+            of the frame at every place of its coarsest map.
+        condition_latents: posterior and prior are told the condition too (neither is, as
+            published).
         code_dim: size of a frame's code (the course's g_dim).
-        latent_dim: size of the latent (z_dim).
+        latent_dim: size of the latent (z_dim); 0 makes the model deterministic.
+        latent_levels: parts of the latent; the later are drawn given the earlier (hierarchical).
+        prior: fixed, N(0, I) (SVG-FP, the course), or learned from the past (SVG-LP).
         hidden_dim: hidden units of the recurrent networks (rnn_size).
         condition_dim: size of the embedded condition.
         predictor_layers: LSTM layers of the frame predictor (predictor_rnn_layers).
         posterior_layers: LSTM layers of the posterior (posterior_rnn_layers).
+        prior_layers: LSTM layers of a learned prior (prior_rnn_layers).
+        embed_code: the frame predictor embeds code and condition apart before its LSTM's own
+            embedding (the course); SVG has that one alone.
+        predictor_norm: batch normalisation of the predicted code (the course) or none (SVG).
+        feedback_statistics: what batch normalisation uses for frames that are fed back in
+            training: batch (their own, as published), or running (those of true frames, which
+            they then do not change).
         last_frame_skip: skips come from the latest frame, true or predicted, instead of the last
             context frame.
+        published_skips: skips come from the last context frame but one, as in the published SVG
+            code; for comparison only.
     """
 
     kind: str = "course"
     image_network: ImageNetwork = "dcgan"
+    image_width: int = 64
+    norm: Norm = "batch"
     condition: Condition = "action+state"
+    condition_network: Literal["linear", "convolution"] = "linear"
+    condition_latents: bool = False
     code_dim: int = 128
     latent_dim: int = 64
+    latent_levels: int = 1
+    prior: Literal["fixed", "learned"] = "fixed"
     hidden_dim: int = 256
     condition_dim: int = 64
     predictor_layers: int = 2
     posterior_layers: int = 1
+    prior_layers: int = 1
+    embed_code: bool = True
+    predictor_norm: Literal["batch", "none"] = "batch"
+    feedback_statistics: Literal["batch", "running"] = "batch"
     last_frame_skip: bool = False
+    published_skips: bool = False
+
+    def __post_init__(self) -> None:
+        counts = ("image_width", "code_dim", "latent_levels", "hidden_dim", "condition_dim")
+        layers = ("predictor_layers", "posterior_layers", "prior_layers")
+        for name in (*counts, *layers, "latent_dim"):
+            least, value = 0 if name == "latent_dim" else 1, getattr(self, name)
+            if not least <= value <= 65_536:
+                raise UserError(f"model.{name} should be between {least} and 65536, got {value}.")
+        if self.latent_levels > max(1, self.latent_dim):
+            raise UserError(
+                f"A latent of {self.latent_dim} numbers cannot have {self.latent_levels} levels."
+            )
+        if self.last_frame_skip and self.published_skips:
+            raise UserError("Choose one of model.last_frame_skip and model.published_skips.")
+
+    @property
+    def code_size(self) -> int:
+        """Pixels a side of the code, the recurrent states and the latent."""
+        return 1
+
+
+@dataclass(frozen=True)
+class SvgConfig(CourseConfig):
+    """SVG as published (Denton and Fergus 2018, BAIR): SVG-LP, or SVG-FP with a fixed prior.
+
+    With a condition it is embedded and joined to code and latent, as in the course.
+    """
+
+    kind: str = "svg"
+    condition: Condition = "none"
+    prior: Literal["fixed", "learned"] = "learned"
+    embed_code: bool = False
+    predictor_norm: Literal["batch", "none"] = "none"
+
+
+@dataclass(frozen=True)
+class SpatialConfig(SvgConfig):
+    """In the manner of SVG' (Villegas 2019): code, latent and recurrent states are 8x8 maps.
+
+    code_dim, latent_dim, hidden_dim and condition_dim count the channels of these maps.
+    """
+
+    kind: str = "spatial"
+    norm: Norm = "group"
+    code_dim: int = 128
+    latent_dim: int = 4
+    hidden_dim: int = 128
+    condition_dim: int = 32
+
+    @property
+    def code_size(self) -> int:
+        return 8
 
 
 @dataclass(frozen=True)

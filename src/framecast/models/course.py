@@ -1,14 +1,18 @@
-"""The conditional VAE of the course report (after Denton and Fergus 2018, SVG-FP).
+"""The conditional VAE of the course report and its relatives: SVG-FP, SVG-LP, SVG'.
 
-A convolutional encoder turns a frame into a code; an LSTM frame predictor turns the code, a
+A convolutional encoder turns a frame into a code; a recurrent frame predictor turns the code, a
 latent and the embedded condition into the code of the next frame; a decoder with skips from the
-last context frame paints it. The latent comes from a Gaussian LSTM posterior that sees the next
-frame's code (training, context), else from the fixed prior N(0, I). docs/model.md derives the loss.
+last context frame paints it. The latent comes from a Gaussian recurrent posterior that sees the
+next frame's code (training, context), else from the prior: N(0, I) (SVG-FP, the course) or one
+learned from the past codes (SVG-LP). docs/model.md derives the loss.
+
+The published models differ in settings only (config.py): whether the code is a vector or a map,
+how it is embedded and normalised, where skips come from. latent_dim 0 is the deterministic twin.
 
 The condition that predicts frame t + 1 is made from index t, never from the frame predicted.
 
 Shape letters: T frames, K context frames, B batch, C H W image, D code, A action, S state,
-Z latent.
+N condition, Z latent; a map has (8, 8) after D or Z.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
@@ -25,11 +29,13 @@ from framecast.models.conditioning import Conditioner
 from framecast.models.config import CourseConfig
 from framecast.models.dcgan import DcganDecoder, DcganEncoder
 from framecast.models.distributions import Gaussian
-from framecast.models.layers import ImageDecoder, ImageEncoder, StepwiseBatchNorm1d, initialise
-from framecast.models.recurrent import GaussianLSTM, LSTMStack, LSTMState
+from framecast.models.frame_predictor import FramePredictor, spread
+from framecast.models.layers import ImageDecoder, ImageEncoder, ImageSpec, initialise
+from framecast.models.norms import frozen_statistics
+from framecast.models.recurrent import LevelledGaussian, LevelStates, LSTMState
 from framecast.models.vgg import VggDecoder, VggEncoder
 
-IMAGE_SIZE = 64
+IMAGE_SIZES = (64, 128)
 # Only the linear state head learns from the state's error, and Adam does not care for its scale;
 # a small one keeps it out of the gradient's norm, which is clipped for all parameters together.
 STATE_ERROR_WEIGHT = 1e-3
@@ -43,67 +49,46 @@ IMAGE_NETWORKS = {
 class CourseState(RolloutState):
     """Attributes:
     code: (B, D) of the last frame
+    features: coarsest skip of the last frame, where the condition meets it, else None
     skip_halves: what the skips contribute to the decoder, coarse to fine, (B, ...) each
     predictor: state of the frame predictor
+    prior: states of a learned prior's levels; empty for a fixed one
     """
 
     code: Tensor
+    features: Tensor | None
     skip_halves: list[Tensor]
     predictor: LSTMState
-
-
-class FramePredictor(nn.Module):
-    """Code, latent and condition of one moment -> code of the next: Linear, BatchNorm1d, Tanh.
-
-    Shape:
-        code, next code: (T, B, D)
-        latent: (T, B, Z)
-        condition: (T, B, N), N = 0 without one
-    """
-
-    def __init__(self, config: CourseConfig, num_condition: int) -> None:
-        super().__init__()
-        hidden = config.hidden_dim
-        self.embed_code = nn.Linear(config.code_dim + config.latent_dim, hidden)
-        self.embed_condition = (
-            nn.Linear(num_condition, config.condition_dim) if num_condition else None
-        )
-        embedded = hidden + (config.condition_dim if num_condition else 0)
-        self.stack = LSTMStack(embedded, hidden, config.predictor_layers)
-        self.output = nn.Linear(hidden, config.code_dim)
-        self.norm = StepwiseBatchNorm1d(config.code_dim)
-
-    def forward(
-        self, code: Tensor, latent: Tensor, condition: Tensor, state: LSTMState
-    ) -> tuple[Tensor, LSTMState]:
-        embedded = self.embed_code(torch.cat([code.to(latent.dtype), latent], dim=-1))
-        if self.embed_condition is not None:
-            embedded = torch.cat([embedded, self.embed_condition(condition)], dim=-1)
-        outputs, state = self.stack(embedded, state)
-        num_steps, batch_size = outputs.shape[:2]
-        code = self.norm(self.output(outputs).flatten(0, 1), num_steps).tanh()
-        return code.view(num_steps, batch_size, -1), state
+    prior: LevelStates
 
 
 class CourseModel(VideoModel[CourseState]):
-    """The report's conditional VAE. Raises UserError for clips it cannot be built for."""
+    """The family of conditional VAEs. Raises UserError for clips it cannot be built for."""
 
     def __init__(self, config: CourseConfig, spec: ClipSpec, num_context: int) -> None:
-        super().__init__(spec, num_context, config.latent_dim)
-        if (spec.height, spec.width) != (IMAGE_SIZE, IMAGE_SIZE):
-            raise UserError(
-                f"The {config.image_network} image network takes frames of {IMAGE_SIZE}x"
-                f"{IMAGE_SIZE}, got {spec.width}x{spec.height}. Import with --size {IMAGE_SIZE}."
-            )
+        size = config.code_size
+        super().__init__(spec, num_context, config.latent_dim * size * size)
+        _require_buildable(config, spec, num_context)
         self.config = config
-        encoder, decoder = IMAGE_NETWORKS[config.image_network]
-        self.encoder: ImageEncoder = encoder(spec.channels, config.code_dim)
-        self.decoder: ImageDecoder = decoder(spec.channels, config.code_dim)
-        self.conditioner = Conditioner(config.condition, spec)
-        self.posterior = GaussianLSTM(
-            config.code_dim, config.hidden_dim, config.latent_dim, config.posterior_layers
+        images = ImageSpec(
+            *(spec.channels, spec.height, config.code_dim, size, config.image_width, config.norm)
         )
-        self.frame_predictor = FramePredictor(config, self.conditioner.size)
+        encoder, decoder = IMAGE_NETWORKS[config.image_network]
+        self.encoder: ImageEncoder = encoder(images)
+        self.decoder: ImageDecoder = decoder(images)
+        self.conditioner = Conditioner(config.condition, spec)
+        num_condition = self.conditioner.size
+        seen = config.code_dim + (num_condition if config.condition_latents else 0)
+        self.posterior: LevelledGaussian | None = None
+        self.prior: LevelledGaussian | None = None
+        sizes = (seen, config.hidden_dim, config.latent_dim)
+        if config.latent_dim:
+            self.posterior = LevelledGaussian(
+                *sizes, config.posterior_layers, size, config.latent_levels
+            )
+        self.frame_predictor = FramePredictor(config, num_condition, self.encoder.num_features)
+        if config.latent_dim and config.prior == "learned":
+            self.prior = LevelledGaussian(*sizes, config.prior_layers, size, config.latent_levels)
         initialise(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -111,26 +96,33 @@ class CourseModel(VideoModel[CourseState]):
     def uses_states(self) -> bool:
         return self.conditioner.state is not None
 
+    @property
+    def num_skip_sources(self) -> int:
+        """How many first frames of a clip the skips of the steps after them come from."""
+        return self.num_context - 1 if self.config.published_skips else self.num_context
+
     def loss(self, clip: Clip, beta: float, feed_truth: Tensor, noise: Tensor) -> Loss:
         frames = clip.float_frames(self.dtype)
         code, skips = self._encode(frames)
-        posterior, _ = self.posterior(code[1:], self.posterior.initial_state(clip.batch_size))
-        latent = posterior.sample(noise.to(self.dtype))
         states = self.conditioner.standard_states(clip.states)
         condition = self.conditioner(clip.actions, None if states is None else states[:-1])
+        latent, posterior = self._infer(code[1:], condition, self._shaped(noise))
         feed_truth = feed_truth.clone()
         feed_truth[: self.num_context] = True
         if bool(feed_truth.all()):
             predicted = self._predict_from_truth(code[:-1], skips, latent, condition)
+            fed_code = code[:-1]
         else:
-            predicted = self._predict_step_by_step(
+            predicted, fed_code = self._predict_step_by_step(
                 frames[:-1], code[:-1], skips, latent, condition, feed_truth
             )
         reconstruction = (predicted - frames[1:]).square().mean()
-        prior = Gaussian.standard_like(posterior.mean)
-        kl_per_dimension = posterior.kl_from(prior).mean(dim=(0, 1))
-        kl = kl_per_dimension.sum()
-        state_error = kl.new_zeros(())
+        kl_per_dimension = None
+        kl = state_error = reconstruction.new_zeros(())
+        if posterior is not None:
+            prior = self._prior_given(fed_code, condition, latent, posterior)
+            kl_per_dimension = posterior.kl_from(prior).mean(dim=(0, 1)).flatten()
+            kl = kl_per_dimension.sum()
         if states is not None:
             guess = self.conditioner.next_state(states[:-1], clip.actions)
             state_error = (guess - states[1:]).square().mean()
@@ -139,19 +131,26 @@ class CourseModel(VideoModel[CourseState]):
 
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> CourseState:
         code, skips = self._encode(frames.to(self.dtype))
-        batch_size = frames.shape[1]
+        num_frames, batch_size = frames.shape[:2]
         predictor = self.frame_predictor.stack.initial_state(batch_size)
+        prior = () if self.prior is None else self.prior.initial_states(batch_size)
         robot_states = self.conditioner.standard_states(states)
-        if len(frames) > 1:
-            posterior, _ = self.posterior(code[1:], self.posterior.initial_state(batch_size))
+        if num_frames > 1:
             earlier = None if robot_states is None else robot_states[:-1]
             condition = self.conditioner(actions, earlier)
-            _, predictor = self.frame_predictor(code[:-1], posterior.mean, condition, predictor)
+            latent, _ = self._infer(code[1:], condition, noise=None)
+            features = skips[-1][:-1] if self.frame_predictor.meets_features else None
+            _, predictor = self.frame_predictor(code[:-1], latent, condition, features, predictor)
+            if self.prior is not None:
+                _, prior = self.prior.given(self._seen(code[:-1], condition), latent, prior)
+        source = self._skip_source(num_frames)
         return CourseState(
             robot_state=None if robot_states is None else robot_states[-1],
             code=code[-1],
-            skip_halves=self.decoder.skip_halves([skip[-1] for skip in skips]),
+            features=skips[-1][-1] if self.frame_predictor.meets_features else None,
+            skip_halves=self.decoder.skip_halves([skip[source] for skip in skips]),
             predictor=predictor,
+            prior=prior,
         )
 
     def imagine(
@@ -161,11 +160,11 @@ class CourseModel(VideoModel[CourseState]):
         noise: Tensor | None = None,
         robot_state: Tensor | None = None,
     ) -> tuple[Tensor, CourseState]:
-        prior = Gaussian.standard_like(state.code.new_zeros(len(action), self.latent_dim))
-        latent = prior.mean if noise is None else prior.sample(noise.to(self.dtype))
-        condition = self.conditioner(action, state.robot_state)
+        condition = self.conditioner(action, state.robot_state)[None]
+        latent, prior = self._draw(state, condition, noise)
+        features = None if state.features is None else state.features[None]
         code, predictor = self.frame_predictor(
-            state.code[None], latent[None], condition[None], state.predictor
+            state.code[None], latent, condition, features, state.predictor
         )
         frame = self._decode(code, state.skip_halves)[0]
         next_code, skips = self._encode(frame[None])
@@ -177,18 +176,28 @@ class CourseModel(VideoModel[CourseState]):
         skip_halves = state.skip_halves
         if self.config.last_frame_skip:
             skip_halves = self.decoder.skip_halves([skip[0] for skip in skips])
-        return frame, CourseState(next_state, next_code[0], skip_halves, predictor)
+        return frame, CourseState(
+            robot_state=next_state,
+            code=next_code[0],
+            features=None if features is None else skips[-1][0],
+            skip_halves=skip_halves,
+            predictor=predictor,
+            prior=prior,
+        )
 
     def _predict_from_truth(
         self, code: Tensor, skips: list[Tensor], latent: Tensor, condition: Tensor
     ) -> Tensor:
         """All steps at once, each fed the true frame."""
-        batch_size = code.shape[1]
+        num_steps, batch_size = code.shape[:2]
         initial = self.frame_predictor.stack.initial_state(batch_size)
-        predicted, _ = self.frame_predictor(code, latent, condition, initial)
-        sources = len(code) if self.config.last_frame_skip else min(len(code), self.num_context)
+        features = skips[-1][:num_steps] if self.frame_predictor.meets_features else None
+        predicted, _ = self.frame_predictor(code, latent, condition, features, initial)
+        sources = num_steps
+        if not self.config.last_frame_skip:
+            sources = min(num_steps, self.num_skip_sources)
         halves = self.decoder.skip_halves([skip[:sources].flatten(0, 1) for skip in skips])
-        later = len(code) - sources  # steps that use the last source again
+        later = num_steps - sources  # steps that use the last source again
         by_step = [torch.cat([half, *[half[-batch_size:]] * later]) for half in halves]
         return self._decode(predicted, by_step)
 
@@ -200,27 +209,95 @@ class CourseModel(VideoModel[CourseState]):
         latent: Tensor,
         condition: Tensor,
         feed_truth: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """One step after another, each fed the true frame or the last prediction.
 
         The numbers are those of `_predict_from_truth` where every step is fed the truth.
+
+        Returns: the predicted frames, and the codes of the frames that were fed.
         """
         predictor = self.frame_predictor.stack.initial_state(frames.shape[1])
         skip_halves: list[Tensor] = []
         predicted: list[Tensor] = []
+        fed_codes: list[Tensor] = []
         for step, true in enumerate(feed_truth):
             step_code, step_skips = code[step], [skip[step] for skip in skips]
             if not bool(true.all()):
                 fed = self.fed_frame(true, frames[step], predicted[-1])
-                fed_code, fed_skips = self._encode(fed[None])
-                step_code, step_skips = fed_code[0], [skip[0] for skip in fed_skips]
-            if step < self.num_context or self.config.last_frame_skip:
+                step_code, step_skips = self._encode_fed(fed)
+            if step < self.num_skip_sources or self.config.last_frame_skip:
                 skip_halves = self.decoder.skip_halves(step_skips)
+            features = step_skips[-1][None] if self.frame_predictor.meets_features else None
             next_code, predictor = self.frame_predictor(
-                step_code[None], latent[step][None], condition[step][None], predictor
+                step_code[None], latent[step][None], condition[step][None], features, predictor
             )
             predicted.append(self._decode(next_code, skip_halves)[0])
-        return torch.stack(predicted)
+            fed_codes.append(step_code)
+        return torch.stack(predicted), torch.stack(fed_codes)
+
+    def _infer(
+        self, code: Tensor, condition: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Gaussian | None]:
+        """The latents of steps whose next code is `code`: posterior samples, or its means."""
+        if self.posterior is None:
+            return self._no_latent(code), None
+        initial = self.posterior.initial_states(code.shape[1])
+        latent, posterior, _ = self.posterior.sample(self._seen(code, condition), noise, initial)
+        return latent, posterior
+
+    def _prior_given(
+        self, code: Tensor, condition: Tensor, latent: Tensor, posterior: Gaussian
+    ) -> Gaussian:
+        """The prior of steps that were fed frames of these codes."""
+        if self.prior is None:
+            return Gaussian.standard_like(posterior.mean)
+        initial = self.prior.initial_states(code.shape[1])
+        prior, _ = self.prior.given(self._seen(code, condition), latent, initial)
+        return prior
+
+    def _draw(
+        self, state: CourseState, condition: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, LevelStates]:
+        """One step's latent from the prior."""
+        code = state.code[None]
+        if self.posterior is None:
+            return self._no_latent(code), state.prior
+        shaped = None if noise is None else self._shaped(noise[None])
+        if self.prior is not None:
+            latent, _, after = self.prior.sample(self._seen(code, condition), shaped, state.prior)
+            return latent, after
+        if shaped is None:
+            shaped = self._shaped(code.new_zeros(1, code.shape[1], self.latent_dim))
+        return shaped, state.prior
+
+    def _seen(self, code: Tensor, condition: Tensor) -> Tensor:
+        """What posterior and prior see."""
+        if not self.config.condition_latents:
+            return code
+        return torch.cat([code, spread(condition, self.config.code_size)], dim=2)
+
+    def _shaped(self, noise: Tensor) -> Tensor:
+        """Flat noise (T, B, ...) as a latent: a vector, or a map."""
+        size = self.config.code_size
+        noise = noise.to(self.dtype)
+        return noise if size == 1 else noise.view(*noise.shape[:2], -1, size, size)
+
+    def _no_latent(self, code: Tensor) -> Tensor:
+        return code[:, :, :0]
+
+    def _skip_source(self, num_frames: int) -> int:
+        """The context frame that skips come from."""
+        if not self.config.published_skips:
+            return num_frames - 1
+        if num_frames < 2:
+            raise UserError("model.published_skips needs at least 2 context frames, got 1.")
+        return num_frames - 2
+
+    def _encode_fed(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Frames that were fed back (B, C, H, W) -> code (B, D) and skips (B, ...)."""
+        with frozen_statistics(self.encoder, self.config.feedback_statistics == "running"):
+            code, skips = self._encode(frames[None])
+        return code[0], [skip[0] for skip in skips]
 
     def _encode(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(T, B, C, H, W) -> code (T, B, D) and skips (T, B, ...)."""
@@ -235,3 +312,17 @@ class CourseModel(VideoModel[CourseState]):
         logits = self.decoder(code.flatten(0, 1), skip_halves, num_steps=shape[0])
         images: Tensor = logits.to(self.dtype).sigmoid()
         return images.view(*shape, *images.shape[1:])
+
+
+def _require_buildable(config: CourseConfig, spec: ClipSpec, num_context: int) -> None:
+    if spec.height != spec.width or spec.height not in IMAGE_SIZES:
+        sizes = " or ".join(f"{size}x{size}" for size in IMAGE_SIZES)
+        raise UserError(
+            f"The {config.image_network} image network takes frames of {sizes}, "
+            f"got {spec.width}x{spec.height}. Import with --size {IMAGE_SIZES[0]}."
+        )
+    if config.published_skips and num_context < 2:
+        raise UserError(
+            "model.published_skips takes them from the last context frame but one, so it needs "
+            f"clips.context of at least 2, got {num_context}."
+        )

@@ -1,7 +1,7 @@
 """The small image network: strided convolutions in the manner of DCGAN (Radford 2015).
 
 SVG (Denton and Fergus 2018, section 3.3) uses it as encoder and decoder with skip connections.
-64 pixels only. 12.7 M parameters with the rest of the course model.
+64 or 128 pixels. 12.7 M parameters with the rest of the course model at 64.
 
 Shape letters: N frames, C image channels, D code.
 """
@@ -12,22 +12,43 @@ import itertools
 
 from torch import Tensor, nn
 
-from framecast.models.layers import ConvBlock, ImageDecoder, ImageEncoder, SkipBlock, SkipConv
+from framecast.models.layers import (
+    ConvBlock,
+    ImageDecoder,
+    ImageEncoder,
+    ImageSpec,
+    SkipBlock,
+    SkipConv,
+    as_map,
+    code_foot,
+    code_head,
+    code_of,
+)
 
-WIDTHS = (64, 128, 256, 512)  # channels at 32, 16, 8 and 4 pixels
+# Channels in multiples of the width, at 32, 16, 8 and 4 pixels for images of 64.
+MULTIPLES = (1, 2, 4, 8)
+
+
+def _widths(spec: ImageSpec) -> tuple[int, ...]:
+    """Channels of every resolution: one more for 128 pixels, one less for a code of 8x8."""
+    multiples: tuple[int, ...] = MULTIPLES if spec.size == 64 else (*MULTIPLES, MULTIPLES[-1])
+    if spec.code_size > 1:
+        multiples = multiples[:-1]
+    return tuple(spec.width * multiple for multiple in multiples)
 
 
 class DcganEncoder(ImageEncoder):
-    """frames (N, C, 64, 64) -> code (N, D) in (-1, 1) and a skip for every resolution."""
+    """frames (N, C, H, W) -> code in (-1, 1) and a skip for every resolution."""
 
-    def __init__(self, channels: int, code_dim: int) -> None:
+    def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
-        widths = (channels, *WIDTHS)
+        widths = (spec.channels, *_widths(spec))
+        self.num_features = widths[-1]
         self.blocks = nn.ModuleList(
-            ConvBlock(nn.Conv2d(before, after, 4, 2, 1))
+            ConvBlock(nn.Conv2d(before, after, 4, 2, 1), spec.norm)
             for before, after in itertools.pairwise(widths)
         )
-        self.head = ConvBlock(nn.Conv2d(WIDTHS[-1], code_dim, 4), nn.Tanh())
+        self.head = code_head(spec, widths[-1])
 
     def forward(self, frames: Tensor, num_steps: int) -> tuple[Tensor, list[Tensor]]:
         skips: list[Tensor] = []
@@ -35,27 +56,28 @@ class DcganEncoder(ImageEncoder):
         for block in self.blocks:
             features = block(features, num_steps)
             skips.append(features)
-        return self.head(features, num_steps).flatten(1), skips
+        return code_of(self.head(features, num_steps)), skips
 
 
 class DcganDecoder(ImageDecoder):
-    """code (N, D) and skip halves -> image logits (N, C, 64, 64)."""
+    """code and skip halves -> image logits (N, C, H, W)."""
 
-    def __init__(self, channels: int, code_dim: int) -> None:
+    def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
-        self.foot = ConvBlock(nn.ConvTranspose2d(code_dim, WIDTHS[-1], 4))
+        widths = _widths(spec)
+        self.foot = code_foot(spec, widths[-1])
         self.blocks = nn.ModuleList(
-            SkipBlock(nn.ConvTranspose2d(2 * before, after, 4, 2, 1))
-            for before, after in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True)
+            SkipBlock(nn.ConvTranspose2d(2 * before, after, 4, 2, 1), spec.norm)
+            for before, after in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.paint = SkipConv(nn.ConvTranspose2d(2 * WIDTHS[0], channels, 4, 2, 1))
+        self.paint = SkipConv(nn.ConvTranspose2d(2 * widths[0], spec.channels, 4, 2, 1))
 
     def skip_halves(self, skips: list[Tensor]) -> list[Tensor]:
         layers = (*self.blocks, self.paint)
         return [layer.skip_half(s) for layer, s in zip(layers, reversed(skips), strict=True)]
 
     def forward(self, code: Tensor, skip_halves: list[Tensor], num_steps: int) -> Tensor:
-        features = self.foot(code[:, :, None, None], num_steps)
+        features = self.foot(as_map(code), num_steps)
         for block, half in zip(self.blocks, skip_halves[:-1], strict=True):
             features = block(features, half, num_steps)
         logits: Tensor = self.paint(features, skip_halves[-1])

@@ -6,45 +6,55 @@ Shape letters: N frames (time step by time step: N = num_steps * batch), C chann
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from framecast.models.config import Norm
+from framecast.models.norms import image_norm
 
 LEAK = 0.2
 
 
-class StepwiseBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation of several time steps at once, each by its own statistics.
+@dataclass(frozen=True)
+class ImageSpec:
+    """What an encoder or decoder is built for.
 
-    The published loop calls the network once a time step, so every step is normalised over its
-    own batch. Batching the steps must not join their statistics: that would be another model.
+    Args:
+        channels: of the images
+        size: pixels a side, 64 or 128
+        code_dim: D
+        code_size: 1 for a code that is a vector, 8 for one that is a map of 8x8
+        width: channels at the finest resolution; coarser ones have multiples of it
+        norm: normalisation, by batch or by groups of channels
     """
 
-    def forward(self, input: Tensor, num_steps: int = 1) -> Tensor:
-        if num_steps == 1 or not self.training:
-            return super().forward(input)
-        return torch.cat([nn.BatchNorm2d.forward(self, x) for x in input.chunk(num_steps)])
-
-
-class StepwiseBatchNorm1d(nn.BatchNorm1d):
-    """The same for vectors, (N, D)."""
-
-    def forward(self, input: Tensor, num_steps: int = 1) -> Tensor:
-        if num_steps == 1 or not self.training:
-            return super().forward(input)
-        return torch.cat([nn.BatchNorm1d.forward(self, x) for x in input.chunk(num_steps)])
+    channels: int
+    size: int
+    code_dim: int
+    code_size: int = 1
+    width: int = 64
+    norm: Norm = "batch"
 
 
 class ImageEncoder(nn.Module, ABC):
-    """Frames (N, C, H, W) -> code (N, D) in (-1, 1) and a skip (N, ...) for every resolution."""
+    """Frames (N, C, H, W) -> code in (-1, 1) and a skip (N, ...) for every resolution.
+
+    The code is (N, D), or (N, D, 8, 8) where it is a map.
+
+    Attributes:
+        num_features: channels of the coarsest skip.
+    """
+
+    num_features: int
 
     @abstractmethod
     def forward(self, frames: Tensor, num_steps: int) -> tuple[Tensor, list[Tensor]]: ...
 
 
 class ImageDecoder(nn.Module, ABC):
-    """Code (N, D) and skip halves (N, ...) -> image logits (N, C, H, W)."""
+    """Code (N, D) or (N, D, 8, 8) and skip halves (N, ...) -> image logits (N, C, H, W)."""
 
     @abstractmethod
     def skip_halves(self, skips: list[Tensor]) -> list[Tensor]:
@@ -55,12 +65,17 @@ class ImageDecoder(nn.Module, ABC):
 
 
 class ConvBlock(nn.Module):
-    """Convolution (plain or transposed), batch normalisation, activation."""
+    """Convolution (plain or transposed), normalisation, activation."""
 
-    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, activation: nn.Module | None = None):
+    def __init__(
+        self,
+        conv: nn.Conv2d | nn.ConvTranspose2d,
+        norm: Norm,
+        activation: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.conv = conv
-        self.norm = StepwiseBatchNorm2d(conv.out_channels)
+        self.norm = image_norm(norm, conv.out_channels)
         self.activation = activation or nn.LeakyReLU(LEAK)
 
     def forward(self, features: Tensor, num_steps: int) -> Tensor:
@@ -96,12 +111,12 @@ class SkipConv(nn.Module):
 
 
 class SkipBlock(nn.Module):
-    """SkipConv, batch normalisation, activation."""
+    """SkipConv, normalisation, activation."""
 
-    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, norm: Norm) -> None:
         super().__init__()
         self.joined = SkipConv(conv)
-        self.norm = StepwiseBatchNorm2d(conv.out_channels)
+        self.norm = image_norm(norm, conv.out_channels)
         self.activation = nn.LeakyReLU(LEAK)
 
     def skip_half(self, skip: Tensor) -> Tensor:
@@ -120,6 +135,29 @@ def initialise(module: nn.Module) -> None:
             nn.init.normal_(layer.weight, 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm):
             nn.init.normal_(layer.weight, 1.0, 0.02)
             nn.init.zeros_(layer.bias)
+
+
+def code_head(spec: ImageSpec, num_features: int) -> ConvBlock:
+    """The encoder's last convolution: from 4x4 features to a vector, or of 8x8 ones to a map."""
+    conv = nn.Conv2d(num_features, spec.code_dim, *((4,) if spec.code_size == 1 else (3, 1, 1)))
+    return ConvBlock(conv, spec.norm, nn.Tanh())
+
+
+def code_foot(spec: ImageSpec, num_features: int) -> ConvBlock:
+    """The decoder's first convolution, back to features."""
+    if spec.code_size == 1:
+        return ConvBlock(nn.ConvTranspose2d(spec.code_dim, num_features, 4), spec.norm)
+    return ConvBlock(nn.Conv2d(spec.code_dim, num_features, 3, 1, 1), spec.norm)
+
+
+def code_of(features: Tensor) -> Tensor:
+    """(N, D, 1, 1) -> (N, D); a map stays one."""
+    return features.flatten(1) if features.shape[-1] == 1 else features
+
+
+def as_map(code: Tensor) -> Tensor:
+    """(N, D) -> (N, D, 1, 1); a map stays one."""
+    return code[:, :, None, None] if code.ndim == 2 else code

@@ -1,7 +1,7 @@
 """The parts of the warp model: encoder, spatial LSTM, latent heads, decoder and compositor.
 
-No normalisation anywhere: with rollouts of a dozen steps it costs as much as the convolutions and
-ties a frame to its batch mates or to its own contrast.
+Features are normalised in groups of channels (Wu 2018), within a frame, so that a frame does not
+depend on its batch mates. The first layer is not: there a picture's own contrast is all there is.
 
 Shape letters: B batch, C image channels, H W image, h w = H/8 W/8, F M D fine, middle and coarse
 channels at H/2, H/4 and H/8, L latent channels, K flows.
@@ -21,6 +21,10 @@ CONDITION_HIDDEN = 64
 STATIC_LEAD = 2.0  # first logit of the present frame's mask: to begin with, nothing changes
 
 
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(16, max(1, channels // 8)), channels)
+
+
 class FrameEncoder(nn.Module):
     """A frame and the last context frame -> features at H/2, H/4 and H/8."""
 
@@ -30,12 +34,13 @@ class FrameEncoder(nn.Module):
         self.fine = nn.Conv2d(2 * channels, fine, 4, 2, 1)
         self.middle = nn.Conv2d(fine, middle, 4, 2, 1)
         self.coarse = nn.Conv2d(middle, coarse, 4, 2, 1)
+        self.norms = nn.ModuleList([_norm(middle), _norm(coarse)])
 
     def forward(self, frame: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pair = torch.cat([frame, context], dim=1).contiguous(memory_format=torch.channels_last)
         fine = functional.silu(self.fine(pair - 0.5))
-        middle = functional.silu(self.middle(fine))
-        return fine, middle, functional.silu(self.coarse(middle))
+        middle = functional.silu(self.norms[0](self.middle(fine)))
+        return fine, middle, functional.silu(self.norms[1](self.coarse(middle)))
 
 
 class SpatialLSTM(nn.Module):
@@ -44,9 +49,10 @@ class SpatialLSTM(nn.Module):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.gates = nn.Conv2d(inputs + width, 4 * width, 3, padding=1)
+        self.norm = _norm(4 * width)
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        gates = self.gates(torch.cat([inputs, hidden.to(inputs.dtype)], dim=1))
+        gates = self.norm(self.gates(torch.cat([inputs, hidden.to(inputs.dtype)], dim=1)))
         write, keep, show, new = gates.to(cell.dtype).chunk(4, dim=1)
         cell = (keep + 1).sigmoid() * cell + write.sigmoid() * new.tanh()
         return show.sigmoid() * cell.tanh(), cell
@@ -96,12 +102,15 @@ class MotionDecoder(nn.Module):
         fine, middle, coarse = widths
         self.middle = nn.Conv2d(coarse + middle, middle, 3, padding=1)
         self.fine = nn.Conv2d(middle + fine, fine, 3, padding=1)
+        self.norms = nn.ModuleList([_norm(middle), _norm(fine)])
         self.head = nn.Conv2d(fine, 4 * num_maps, 1)
 
     def forward(self, hidden: Tensor, middle: Tensor, fine: Tensor, condition: Tensor) -> Tensor:
-        features = functional.silu(self.middle(torch.cat([_doubled(hidden, middle), middle], 1)))
+        features = torch.cat([_doubled(hidden, middle), middle], dim=1)
+        features = functional.silu(self.norms[0](self.middle(features)))
         features = features + condition.to(features.dtype)
-        features = functional.silu(self.fine(torch.cat([_doubled(features, fine), fine], 1)))
+        features = torch.cat([_doubled(features, fine), fine], dim=1)
+        features = functional.silu(self.norms[1](self.fine(features)))
         maps: Tensor = functional.pixel_shuffle(self.head(features), 2)
         return maps
 
@@ -136,36 +145,41 @@ class Compositor(nn.Module):
         self, maps: Tensor, frame: Tensor, context: Tensor, canvas: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The next frame and the next canvas, both (B, C, H, W) in [0, 1]."""
-        flow, confidence, logits, new, gate = torch.split(
-            maps.to(frame.dtype), list(self.parts), dim=1
-        )
+        count = self.num_flows
+        parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
+        flow, confidence, logits, new, gate = parts
         warped, moved = self._warp(frame, flow, confidence)
-        logits = torch.cat([logits[:, : self.num_flows] + moved, logits[:, self.num_flows :]], 1)
-        masks = logits.softmax(dim=1)[:, :, None]
-        still = torch.stack([context, canvas, (2 * new).sigmoid()], dim=1)
-        mixed = (torch.cat([warped, still], dim=1) * masks).sum(dim=1)
-        written = gate.sigmoid()
-        return mixed, written * frame + (1 - written) * canvas
+        logits = torch.cat([logits[:, :count] + moved, logits[:, count:]], dim=1)
+        masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, H, W)
+        mixed = (warped * masks[:, :, :count]).sum(dim=2)
+        for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
+            mixed = torch.addcmul(mixed, still, masks[:, :, place])
+        return mixed, torch.lerp(canvas, frame, gate.sigmoid())
 
     def _warp(self, frame: Tensor, flow: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-        """The frame along every flow (B, K, C, H, W), and the confidences that move with it."""
-        batch_size, channels, height, width = frame.shape
-        count = self.num_flows
-        pixels = flow.reshape(batch_size * count, 2, height, width).permute(0, 2, 3, 1) * FLOW_UNIT
-        places = _pixel_places(height, width, frame) + pixels * pixels.new_tensor(
-            [2 / width, 2 / height]
+        """The frame along every flow (B, C, K, H, W), and the confidences that move with it.
+
+        The frame is sampled once, on a grid K times as tall, instead of being copied K times.
+        """
+        (batch_size, channels, height, width), count = frame.shape, self.num_flows
+        steps = flow.reshape(batch_size, count, 2, height, width).permute(0, 1, 3, 4, 2)
+        unit = frame.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
+        places = torch.addcmul(_pixel_places(height, width, frame), steps, unit)
+        warped = _sample(frame, places.reshape(batch_size, count * height, width, 2))
+        moved = _sample(
+            confidence.reshape(-1, 1, height, width), places.reshape(-1, height, width, 2)
         )
-        moving = torch.cat(
-            [frame[:, None].expand(-1, count, -1, -1, -1), confidence[:, :, None]], dim=2
+        return (
+            warped.view(batch_size, channels, count, height, width),
+            moved.view(batch_size, count, height, width),
         )
-        moved = functional.grid_sample(
-            moving.reshape(batch_size * count, channels + 1, height, width),
-            places,
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
-        ).view(batch_size, count, channels + 1, height, width)
-        return moved[:, :, :channels], moved[:, :, channels]
+
+
+def _sample(pictures: Tensor, places: Tensor) -> Tensor:
+    """Bilinear; what lies outside repeats the border."""
+    return functional.grid_sample(
+        pictures.contiguous(), places, "bilinear", "border", align_corners=False
+    )
 
 
 def _pixel_places(height: int, width: int, like: Tensor) -> Tensor:

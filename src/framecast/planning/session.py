@@ -54,12 +54,13 @@ def control(
     controller: Controller,
     recorder: Recorder,
     observation: Any,
+    info: dict[str, Any],
     num_steps: int,
     goal: Frames | None,
     progress: Progress,
 ) -> Outcome:
     """Plan, act, look again in an environment that has just been reset, until done."""
-    frame, state = recorder.look(observation)
+    frame, state = recorder.look(observation, info)
     controller.start(frame, state)
     truth: list[Frames] = [frame]
     places: list[Tensor] = [controller.places]
@@ -67,9 +68,9 @@ def control(
     ended = False
     while len(actions) < num_steps and not ended and not controller.is_done():
         action = controller.act()
-        observation, _, terminated, truncated, _ = recorder.env.step(action)
+        observation, _, terminated, truncated, info = recorder.env.step(action)
         ended = bool(terminated or truncated)
-        frame, state = recorder.look(observation)
+        frame, state = recorder.look(observation, info)
         controller.observe(action, frame, state)
         truth.append(frame)
         places.append(controller.places)

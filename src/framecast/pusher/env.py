@@ -7,8 +7,7 @@ frictions, execution noise and the drift of the gripper's yaw come from a hidden
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -40,19 +39,22 @@ SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP))
 Observation = dict[str, NDArray[Any]]
 WHOLE_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
+# MuJoCo's own handler appends every warning to MUJOCO_LOG.TXT in the working directory; `step`
+# reads them from the simulation's data instead.
+mujoco.set_mju_user_warning(lambda _: None)
+
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that decides what happens next in one scene: the physics, the arm's target, the noise."""
+    """One moment of a scene: the physics, the arm's target and drift, the hidden random stream.
+
+    Masses and frictions belong to the scene and are no part of it. Opaque outside this module.
+    """
 
     physics: NDArray[np.float64]
     target: NDArray[np.float64]
     yaw: float
-    hidden: np.random.Generator
-
-# MuJoCo's own handler appends every warning to MUJOCO_LOG.TXT in the working directory; `step`
-# reads them from the simulation's data instead.
-mujoco.set_mju_user_warning(lambda _: None)
+    hidden: dict[str, Any]
 
 
 class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -103,20 +105,11 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         super().reset(seed=seed)
         visible_seed, default_hidden_seed = self.np_random.integers(2**63, size=2).tolist()
-        hidden_seed = (options or {}).get("hidden_seed", default_hidden_seed)
-        self._hidden = np.random.default_rng(hidden_seed)
         self.scene: Scene = random_scene(np.random.default_rng(visible_seed))
-        self.model: Any = mujoco.MjModel.from_xml_string(to_mjcf(self.scene, self._hidden))
-        self.data: Any = mujoco.MjData(self.model)
+        self._build((options or {}).get("hidden_seed", default_hidden_seed))
         self._home = self.scene.start.copy()
         self._target = self.scene.start.copy()
         self._yaw = 0.0
-        things = range(len(self.scene.things))
-        self._things = np.array([self.model.body(f"thing_{index}").id for index in things])
-        self._arm = np.array([self.model.body(name).id for name in ARM_BODIES])
-        self.renderer = Renderer(
-            self.model, self.image_size, Appearance(self.model, self.scene), self.camera
-        )
         self._raise_above_things()
         self._command(gripper=-1.0)
         mujoco.mj_forward(self.model, self.data)
@@ -141,17 +134,29 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return places
 
     def snapshot(self) -> Snapshot:
-        """An exact copy of the present: the same actions after `restore` give the same future."""
+        """The present moment, for `restore` and `resume` in the same episode."""
         physics = np.zeros(mujoco.mj_stateSize(self.model, WHOLE_STATE))
         mujoco.mj_getState(self.model, self.data, physics, WHOLE_STATE)
-        return Snapshot(physics, self._target.copy(), self._yaw, copy.deepcopy(self._hidden))
+        return Snapshot(
+            physics, self._target.copy(), self._yaw, dict(self._hidden.bit_generator.state)
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot of this scene."""
+        """Go back to a moment of this episode; the same actions then lead to the same frames."""
         mujoco.mj_setState(self.model, self.data, snapshot.physics, WHOLE_STATE)
+        self._hidden.bit_generator.state = snapshot.hidden
         self._target, self._yaw = snapshot.target.copy(), snapshot.yaw
-        self._hidden = copy.deepcopy(snapshot.hidden)
         mujoco.mj_forward(self.model, self.data)
+
+    def resume(self, snapshot: Snapshot, hidden_seed: int) -> tuple[Observation, dict[str, Any]]:
+        """Go on from a moment of this episode under the hidden physics of another seed.
+
+        What can be seen stays as it was; the same commands lead to another future.
+        """
+        self._build(hidden_seed)
+        fresh = dict(self._hidden.bit_generator.state)
+        self.restore(replace(snapshot, hidden=fresh))
+        return self._observation(), self._info()
 
     def render(self) -> NDArray[np.uint8]:
         """The present picture, (image_size, image_size, 3) uint8."""
@@ -165,6 +170,18 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """x, y, z in metres."""
         position: NDArray[np.float64] = self.data.site("end_effector").xpos
         return position.copy()
+
+    def _build(self, hidden_seed: int) -> None:
+        """The physics of this scene, with the masses and frictions of a hidden seed."""
+        self._hidden = np.random.default_rng(hidden_seed)
+        self.model: Any = mujoco.MjModel.from_xml_string(to_mjcf(self.scene, self._hidden))
+        self.data: Any = mujoco.MjData(self.model)
+        things = range(len(self.scene.things))
+        self._things = np.array([self.model.body(f"thing_{index}").id for index in things])
+        self._arm = np.array([self.model.body(name).id for name in ARM_BODIES])
+        self.renderer = Renderer(
+            self.model, self.image_size, Appearance(self.model, self.scene), self.camera
+        )
 
     def _advance(
         self, action: NDArray[np.float32], noise: NDArray[np.float64], yaw_noise: float

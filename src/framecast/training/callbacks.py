@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,6 +64,16 @@ class Clock(StepCallback):
             trainer.should_stop = True
 
 
+class Agreement(StepCallback):
+    """Processes that train together stop together. Comes after all who may want to stop."""
+
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
+        if trainer.world_size > 1:
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(
+                trainer.should_stop, all=False
+            )
+
+
 class MetricsLog(StepCallback):
     """Rows of metrics.csv, and the same numbers as TensorBoard events.
 
@@ -74,10 +85,12 @@ class MetricsLog(StepCallback):
         self.clock = clock
         self.events = TensorBoardLogger(run.folder, name="tensorboard", version="")
         kept = [row for row in read_metrics(run) if int(row["step"]) <= first_step]
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, restval="")
             writer.writeheader()
             writer.writerows(kept)
+        os.replace(partial, self.path)
 
     def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
         every = module.recipe.training.log_every
@@ -108,7 +121,8 @@ def read_metrics(run: Run) -> list[dict[str, str]]:
     if not run.metrics_file.exists():
         return []
     with run.metrics_file.open(newline="") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if None not in row.values()]  # a killed run may tear its last row
 
 
 class Checkpoints(StepCallback):
@@ -130,7 +144,8 @@ class Checkpoints(StepCallback):
         if module.validation_psnr > self.best_psnr:
             self.best_psnr, self.stale_validations = module.validation_psnr, 0
             best = self._checkpoint(module, module.evaluated.state_dict())
-            best.save(self.run.checkpoint_file("best"))
+            if trainer.is_global_zero:
+                best.save(self.run.checkpoint_file("best"))
         patience = module.recipe.training.patience
         if patience and self.stale_validations >= patience:
             trainer.should_stop = True
@@ -140,6 +155,8 @@ class Checkpoints(StepCallback):
 
     def _save_last(self, trainer: Trainer, module: TrainingModule) -> None:
         self.saved_at = self.clock.minutes
+        if not trainer.is_global_zero:
+            return
         whole = dataclasses.replace(
             self._checkpoint(module, module.model.state_dict()),
             optimizer=optimizer_tensors(trainer.optimizers[0]),

@@ -16,12 +16,14 @@ from types import FrameType
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.errors import UserError
+from framecast.models.norms import synchronise_norms
 from framecast.training.callbacks import (
+    Agreement,
     Checkpoints,
     Clock,
     MetricsLog,
@@ -29,6 +31,7 @@ from framecast.training.callbacks import (
     Reporter,
     Samples,
 )
+from framecast.training.devices import Devices, is_first_process
 from framecast.training.dynamic_weight import DynamicWeight
 from framecast.training.module import TrainingModule
 from framecast.training.recipe import Recipe
@@ -59,37 +62,57 @@ class History:
     stale_validations: int = 0
 
 
-def start(recipe: Recipe, dataset: Path, folder: Path, report: Report) -> Outcome:
+def start(
+    recipe: Recipe, dataset: Path, folder: Path, report: Report, devices: Devices | None = None
+) -> Outcome:
     """Train a new run. Raises UserError before anything is written when data and recipe differ."""
+    devices = devices or Devices()
+    devices.require_shares(recipe.clips.batch_size, recipe.training.accumulate)
     training, validation = _windows(recipe, dataset)
     model = build_model(recipe, training.store.spec)
-    run = Run.create(folder, recipe, dataset, training.store.spec)
+    run = Run(folder)
+    if is_first_process():
+        run = Run.create(folder, recipe, dataset, training.store.spec)
     module = TrainingModule(model, recipe, training, validation)
-    return _fit(module, run, History(), report)
+    return _fit(module, run, History(), report, devices)
 
 
-def resume(recipe: Recipe, dataset: Path, folder: Path, report: Report) -> Outcome:
-    """Go on with a run from its last checkpoint.
+def resume(
+    recipe: Recipe, dataset: Path, folder: Path, report: Report, devices: Devices | None = None
+) -> Outcome:
+    """Go on with a run from its last checkpoint, or from the start where it had none yet.
 
     The length of the run may change; any other setting has to be as it was.
     """
+    devices = devices or Devices()
+    devices.require_shares(recipe.clips.batch_size, recipe.training.accumulate)
     run = Run.open(folder)
-    _require_same_recipe(run.recipe(), recipe, folder)
+    if is_first_process():  # the others may read what it has just written
+        _require_same_recipe(run.recipe(), recipe, folder)
+    training, validation = _windows(recipe, dataset)
+    run.spec().require_same_signals(training.store.spec, whose=str(dataset))
+    module = TrainingModule(build_model(recipe, run.spec()), recipe, training, validation)
+    history = History()
+    if run.checkpoint_file("last").exists():
+        history = _restore(module, run)
+    if is_first_process():
+        run.write_recipe(recipe)
+    return _fit(module, run, history, report, devices)
+
+
+def _restore(module: TrainingModule, run: Run) -> History:
+    """Put a new module where the last checkpoint left off."""
     path = run.checkpoint_file("last")
     checkpoint = Checkpoint.load(path)
-    training, validation = _windows(recipe, dataset)
-    checkpoint.spec.require_same_signals(training.store.spec, whose=str(dataset))
-    model = build_model(recipe, checkpoint.spec)
-    load_weights(model, checkpoint.model, path)
-    run.recipe_file.write_text(recipe.to_yaml())
-    module = TrainingModule(model, recipe, training, validation, step=checkpoint.step)
+    checkpoint.spec.require_same_signals(module.model.spec, whose=f"the run's data ({run.folder})")
+    load_weights(module.model, checkpoint.model, path)
+    module.step = checkpoint.step
     module.optimizer_numbers = checkpoint.optimizer
     if module.average is not None:
         load_weights(module.average.model, checkpoint.average, path)
     if module.dynamic_weight is not None:
-        module.dynamic_weight = DynamicWeight(recipe.kl, checkpoint.kl_weight)
-    history = History(checkpoint.minutes, checkpoint.best_psnr, checkpoint.stale_validations)
-    return _fit(module, run, history, report)
+        module.dynamic_weight = DynamicWeight(module.recipe.kl, checkpoint.kl_weight)
+    return History(checkpoint.minutes, checkpoint.best_psnr, checkpoint.stale_validations)
 
 
 def _windows(recipe: Recipe, dataset: Path) -> tuple[Windows, Windows | None]:
@@ -116,17 +139,21 @@ def _require_same_recipe(before: Recipe, now: Recipe, folder: Path) -> None:
             )
 
 
-def _fit(module: TrainingModule, run: Run, history: History, report: Report) -> Outcome:
+def _fit(
+    module: TrainingModule, run: Run, history: History, report: Report, devices: Devices
+) -> Outcome:
     config = module.recipe.training
     clock = Clock(history.minutes, config.max_minutes)
     checkpoints = Checkpoints(run, clock, history.best_psnr, history.stale_validations)
     steps_left = module.recipe.num_steps - module.step
+    synchronise_norms(module.model, config.sync_batch_norm)
     if steps_left <= 0 or _out_of_patience(config, checkpoints):
         return _outcome(module, checkpoints, interrupted=False)
     with _quiet_lightning(), _restored_determinism():
         trainer = Trainer(
             accelerator=config.accelerator,
-            devices=1,
+            **devices.trainer_arguments(),
+            use_distributed_sampler=False,
             precision=config.precision,
             max_steps=steps_left,
             max_epochs=-1,
@@ -140,17 +167,26 @@ def _fit(module: TrainingModule, run: Run, history: History, report: Report) -> 
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[
-                clock,
-                MetricsLog(run, clock, module.step),
-                Samples(run.folder / "samples"),
-                checkpoints,
-                Reporter(report, clock),
-            ],
+            callbacks=_callbacks(module, run, clock, checkpoints, report),
         )
         with _stop_on_interrupt(trainer) as interrupted:
             trainer.fit(module)
     return _outcome(module, checkpoints, interrupted.is_set())
+
+
+def _callbacks(
+    module: TrainingModule, run: Run, clock: Clock, checkpoints: Checkpoints, report: Report
+) -> list[Callback]:
+    if not is_first_process():
+        return [clock, checkpoints, Agreement()]
+    return [
+        clock,
+        MetricsLog(run, clock, module.step),
+        Samples(run.folder / "samples"),
+        checkpoints,
+        Reporter(report, clock),
+        Agreement(),
+    ]
 
 
 def _outcome(module: TrainingModule, checkpoints: Checkpoints, interrupted: bool) -> Outcome:

@@ -175,12 +175,12 @@ class TrainingModule(LightningModule):
             clip, beta, truth[:, mine].to(self.device), noise[:, mine].to(self.device)
         )
         total = self._with_free_bits(loss, beta)
-        if not bool(torch.isfinite(total)):
-            raise self._not_finite("loss", float(total.detach()))
         lr = schedules.learning_rate(recipe, step)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr
         self._measure(loss, total, {"teacher_forcing": ratio, "beta": beta, "lr": lr})
+        if not math.isfinite(self.measured["loss"]):
+            raise self._not_finite("loss", self.measured["loss"])
         return total
 
     def _with_free_bits(self, loss: Loss, beta: float) -> Tensor:
@@ -191,16 +191,23 @@ class TrainingModule(LightningModule):
         return loss.total + beta * (charged - loss.kl)
 
     def _measure(self, loss: Loss, total: Tensor, weights: dict[str, float]) -> None:
-        """Means over the parts of this step."""
+        """Means over the parts of this step and all processes."""
         spec = self.model.spec
-        measured = {
-            "loss": float(total.detach()),
-            "mse": float(loss.reconstruction.detach()),
-            "kl": float(loss.kl.detach()),
-            "state_mse": float(loss.state_error.detach()),
+        named = {
+            "loss": total,
+            "mse": loss.reconstruction,
+            "kl": loss.kl,
+            "state_mse": loss.state_error,
         }
-        if loss.kl_per_dimension is not None:
-            self.kl_per_dimension = loss.kl_per_dimension.detach().float().cpu()
+        per_dimension = loss.kl_per_dimension
+        scalars = torch.stack([value.detach().float() for value in named.values()])
+        numbers = scalars if per_dimension is None else torch.cat([scalars, per_dimension.detach()])
+        if self.trainer.world_size > 1:
+            numbers = self.trainer.strategy.reduce(numbers, reduce_op="mean")
+        values = numbers.cpu()
+        measured = dict(zip(named, values[: len(named)].tolist(), strict=True))
+        if per_dimension is not None:
+            self.kl_per_dimension = values[len(named) :]
             measured["active_dimensions"] = schedules.active_dimensions(self.kl_per_dimension)
         parts = self._parts_measured
         parts.append(measured)
@@ -237,7 +244,8 @@ class TrainingModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         scores = torch.cat(self._validation_scores)
         self._validation_scores.clear()
-        self.validation_psnr = float(scores.mean())
+        # Every process scores all clips; the first one's figure decides for all.
+        self.validation_psnr = self.trainer.strategy.broadcast(float(scores.mean()))
 
     def _not_finite(self, what: str, value: float) -> UserError:
         return UserError(

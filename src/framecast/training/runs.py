@@ -150,8 +150,13 @@ class Run:
         data = {"dataset": str(dataset.resolve()), "clip_spec": json.loads(spec.to_json())}
         (folder / "data.json").write_text(json.dumps(data, indent=1))
         (folder / "environment.json").write_text(json.dumps(_environment(recipe), indent=1))
-        run.recipe_file.write_text(recipe.to_yaml())
+        run.write_recipe(recipe)  # last: a folder with a recipe is a whole run
         return run
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        partial = self.recipe_file.with_name(f".{self.recipe_file.name}.partial")
+        partial.write_text(recipe.to_yaml())
+        os.replace(partial, self.recipe_file)
 
     @classmethod
     def open(cls, folder: Path) -> Run:

@@ -124,6 +124,8 @@ class TrainingConfig:
             less memory; batch normalisation then sees a part at a time.
         average_decay: decay of an exponential average of the weights (EMA), which is then what is
             validated, kept as best and sampled from; 0 keeps none.
+        sync_batch_norm: on several devices batch norms use the statistics of the whole batch, so
+            that the number of devices does not matter; off, those of each device's share.
         deterministic: refuse operations whose result may differ from run to run (GPU).
         validate_every: epochs between validations.
         validation_clips: number of validation clips scored each time.
@@ -140,6 +142,7 @@ class TrainingConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     accumulate: int = 1
     average_decay: float = 0.0
+    sync_batch_norm: bool = True
     deterministic: bool = False
     validate_every: int = 1
     validation_clips: int = 64
