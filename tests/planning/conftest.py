@@ -13,7 +13,7 @@ from framecast.data.episodes import EpisodeStore
 from tests.conftest import TINY
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
     """These tensors are so small that threads would only wait for each other."""
     before = torch.get_num_threads()
