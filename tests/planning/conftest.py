@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,19 @@ from framecast.data.episodes import EpisodeStore
 from tests.conftest import TINY
 
 
-@pytest.fixture(autouse=True, scope="package")
-def _one_thread() -> Iterator[None]:
+@contextmanager
+def one_thread() -> Iterator[None]:
     """These tensors are so small that threads would only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,5 +48,6 @@ def pusher_run(pushes_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("runs") / "pusher"
     data = ["--data", str(pushes_folder), "--out", str(folder)]
     sizes = ["--training.epochs=1", "--training.epoch_size=2"]
-    assert main(["train", "course", *data, *TINY, *sizes]) == 0
+    with one_thread():  # session fixtures come before the package's own
+        assert main(["train", "course", *data, *TINY, *sizes]) == 0
     return folder

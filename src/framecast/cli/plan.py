@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framecast.cli.console import command_parser, console, progress_bar
+from framecast.cli.planner_options import planner_options, planning_of
 from framecast.errors import UserError
 
 if TYPE_CHECKING:
-    from framecast.planning.actions import ActionBox
-    from framecast.planning.control import Controller
     from framecast.planning.costs import Cost
     from framecast.planning.session import Outcome
 
 PUSHER = "framecast/Pusher-v0"
-EXAMPLES = """  framecast plan runs/warp --env framecast/Pusher-v0 --task push --seed 3 --out plans/a
-  framecast plan runs/warp --env framecast/Pusher-v0 --goal reach=0.10,-0.05,0.06 --out plans/reach
+EXAMPLES = """  framecast plan runs/warp --env framecast/Pusher-v0 --task push --seed 3 --out push
+  framecast plan runs/warp --env framecast/Pusher-v0 --goal reach=0.10,-0.05,0.06 --out reach
   framecast plan runs/warp --env framecast/Pusher-v0 --seed 3 --goal pixel=21,40:30,33 \\
-      --planner cem --candidates 200 --samples 3 --out plans/click
-  framecast plan runs/warp --clip 12 --goal image=+10 --out plans/clip   # no simulator
+      --planner cem --candidates 200 --samples 3 --out click
+  framecast plan runs/warp --clip 12 --goal image=+10 --out clip   # no simulator
 
 goals (add several; the costs are summed with the weights behind an @):
   reach=X,Y,Z      the robot's state should become this, in its own units
@@ -46,81 +44,6 @@ def main(argv: list[str]) -> None:
     done = outcome.document
     console.print(_summary(done))
     console.print(f"Written to {film} and {document}.", soft_wrap=True)
-
-
-def planner_options(parser: argparse.ArgumentParser) -> None:
-    """The options that plan and plan-bench share."""
-    group = parser.add_argument_group("planner")
-    group.add_argument("--planner", choices=("shooting", "cem", "icem", "mppi"), default="icem")
-    group.add_argument("--horizon", type=int, default=10, help="steps imagined ahead (10)")
-    group.add_argument("--candidates", type=int, default=32, help="action sequences a round (32)")
-    group.add_argument("--rounds", type=int, default=3, help="rounds of refinement (3)")
-    group.add_argument("--samples", type=int, default=1, help="latent samples a candidate (1)")
-    group.add_argument(
-        "--aggregate",
-        choices=("mean", "worst", "best"),
-        default="mean",
-        help="a candidate's cost from those of its samples (mean)",
-    )
-    group.add_argument("--execute", type=int, default=2, help="actions carried out a plan (2)")
-    group.add_argument("--repeat", type=int, default=1, help="steps a planned action lasts (1)")
-    group.add_argument("--smoothness", type=float, default=0.0, help="cost of jerky plans (0)")
-    group.add_argument(
-        "--suggested",
-        type=float,
-        default=0.5,
-        help="share of the first round from what the goal suggests (0.5); 0 searches from noise",
-    )
-    group.add_argument(
-        "--fix",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="hold an action fixed, such as gripper=1",
-    )
-    group.add_argument("--memory", type=float, default=256, help="megabytes for futures (256)")
-    group.add_argument(
-        "--precision", choices=("bf16", "32"), default="bf16", help="of convolutions (bf16)"
-    )
-    group.add_argument(
-        "--checkpoint", choices=("best", "last"), help="default: best if there is one"
-    )
-
-
-def planning_of(options: Namespace, spec: Any) -> tuple[Any, Any, ActionBox]:
-    """Planner, imagination and action box from the shared options."""
-    from framecast.planning.actions import ActionBox
-    from framecast.planning.imagination import ImaginationConfig
-    from framecast.planning.planners import PlannerConfig
-
-    planner = PlannerConfig(
-        name=options.planner,
-        horizon=options.horizon,
-        candidates=options.candidates,
-        rounds=options.rounds,
-        smoothness=options.smoothness,
-        suggested=options.suggested,
-        repeat=options.repeat,
-    )
-    imagination = ImaginationConfig(
-        samples=options.samples,
-        aggregate=options.aggregate,
-        memory_mb=options.memory,
-        bfloat16=options.precision == "bf16",
-    )
-    return planner, imagination, ActionBox.of(spec, options.repeat, fixed_actions(options.fix))
-
-
-def fixed_actions(given: list[str]) -> dict[str, float]:
-    """`NAME=VALUE` texts as numbers. Raises UserError for another form."""
-    fixed = {}
-    for text in given:
-        name, _, value = text.partition("=")
-        try:
-            fixed[name] = float(value)
-        except ValueError:
-            raise UserError(f"--fix takes NAME=VALUE with a number, got {text!r}.") from None
-    return fixed
 
 
 def _options(argv: list[str]) -> Namespace:
@@ -220,16 +143,11 @@ def _on_a_clip(options: Namespace, run: Any, model: Any) -> Outcome:
         raise UserError(f"Clip {options.clip} has no more frames than the model's context.")
     goals = [parse_goal(text) for text in options.goal]
     present = episode.frames[context - 1]
-    later, goals = _own_frame(goals, episode.frames, context - 1)
+    later = episode.frames[context:]
     hand_eye = _hand_eye(options, run) if any(goal.kind == "pixel" for goal in goals) else None
-    picture = later if later is not None else goal_picture(goals, spec)
-    cost = cost_of(goals, image_tensor(present), spec, hand_eye) if goals else None
-    if later is not None:
-        cost = _with_own_frame(cost, later, spec)
-    assert cost is not None
-    controller: Controller = Controller(
-        model, cost, box, planner, imagination, options.seed, options.execute
-    )
+    picture = goal_picture(goals, spec, later)
+    cost = cost_of(goals, image_tensor(present), spec, hand_eye, later)
+    controller = Controller(model, cost, box, planner, imagination, options.seed, options.execute)
     states = episode.states
     controller.start(episode.frames[0], None if states is None else states[0])
     for step in range(context - 1):
@@ -240,28 +158,6 @@ def _on_a_clip(options: Namespace, run: Any, model: Any) -> Outcome:
     with console.status("Planning ..."):
         outcome = plan_once(controller, episode.frames[context - 1 :], picture)
     return type(outcome)(_described(options, outcome.document), outcome.film)
-
-
-def _own_frame(goals: list[Any], frames: Any, present: int) -> tuple[Any, list[Any]]:
-    """The clip's own later frame that an `image=+N` asks for, and the other goals."""
-    own = [goal for goal in goals if goal.kind == "image" and goal.text.startswith("+")]
-    others = [goal for goal in goals if goal not in own]
-    if not own:
-        return None, others
-    if others or len(own) > 1:
-        raise UserError("image=+N stands alone: give no other goal beside it.")
-    steps = own[0].text[1:]
-    last = len(frames) - 1 - present
-    if not steps.isdigit() or not 1 <= int(steps) <= last:
-        raise UserError(f"image=+N takes 1 to {last} steps on this clip, got image=+{steps}.")
-    return frames[present + int(steps)], others
-
-
-def _with_own_frame(cost: Cost | None, frame: Any, spec: Any) -> Cost:
-    from framecast.planning.costs import GoalImage, image_tensor
-
-    assert cost is None
-    return GoalImage(image_tensor(frame), spec)
 
 
 def _hand_eye(options: Namespace, run: Any) -> Any:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from framecast.cli.console import command_parser, console, progress_bar
-from framecast.cli.plan import planner_options, planning_of
+from framecast.cli.planner_options import planner_options, planning_of
 from framecast.errors import UserError
+
+if TYPE_CHECKING:
+    from framecast.planning.agents import Agent
 
 AGENTS = {
     "random": "random policy",
@@ -81,7 +85,7 @@ def _chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _agents(options: Namespace, run: Any, model: Any) -> dict[str, Any]:
+def _agents(options: Namespace, run: Any, model: Any) -> dict[str, Agent]:
     from framecast.planning.agents import Budget, ModelAgent, hand_eye_of
     from framecast.planning.robot import Displacements
     from framecast.planning.scripted import RandomAgent, ScriptedAgent
@@ -102,7 +106,7 @@ def _agents(options: Namespace, run: Any, model: Any) -> dict[str, Any]:
         with console.status("Finding the robot's hand in the recordings (once) ..."):
             hand_eye = hand_eye_of(run, options.data or run.dataset())
     budget = Budget(planner, imagination, options.execute)
-    makers = {
+    makers: dict[str, Callable[[], Agent]] = {
         "random": RandomAgent,
         "scripted": ScriptedAgent,
         "simulator": lambda: SimulatorAgent(planner, box, robot, options.execute),

@@ -2,7 +2,8 @@
 
     reach=X,Y,Z          the robot's state: its first numbers, in its own units
     pixel=C,R:C,R        what is at the first pixel should go to the second (column, row)
-    image=FILE           the picture should become this one
+    image=FILE           the picture should become this one; on a recorded clip, image=+N is the
+                         clip's own frame N steps on
     module:function      your own cost of imagined futures
 
 each with an optional weight behind an @, as in `image=goal.png@0.5`.
@@ -32,6 +33,7 @@ from framecast.planning.costs import (
 )
 from framecast.planning.handeye import HandEye
 
+Frames = NDArray[np.uint8]
 GoalKind = Literal["reach", "pixel", "image", "custom"]
 MAX_PIXELS = 4096 * 4096
 FORMS = "reach=X,Y,Z, pixel=C,R:C,R, image=FILE or module:function, and @WEIGHT behind it"
@@ -69,10 +71,10 @@ def cost_of(goals: list[Goal], frame: Tensor, spec: ClipSpec, hand_eye: HandEye 
     return WeightedSum(costs, [goal.weight for goal in goals])
 
 
-def goal_picture(goals: list[Goal], spec: ClipSpec) -> NDArray[np.uint8] | None:
-    """The goal image, where there is one."""
+def goal_picture(goals: list[Goal], spec: ClipSpec, later: Frames | None = None) -> Frames | None:
+    """The first goal image (H, W, C), where there is one."""
     images = [goal for goal in goals if goal.kind == "image"]
-    return _picture(images[0].text, spec) if images else None
+    return _picture(images[0].text, spec, later) if images else None
 
 
 def pixels_of(goal: Goal) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -84,11 +86,13 @@ def pixels_of(goal: Goal) -> tuple[tuple[float, float], tuple[float, float]]:
     return (points[0][0], points[0][1]), (points[1][0], points[1][1])
 
 
-def _cost(goal: Goal, frame: Tensor, spec: ClipSpec, hand_eye: HandEye | None) -> Cost:
+def _cost(
+    goal: Goal, frame: Tensor, spec: ClipSpec, hand_eye: HandEye | None, later: Frames | None
+) -> Cost:
     if goal.kind == "reach":
         return EndEffector(_numbers(goal.text, goal), spec)
     if goal.kind == "image":
-        return GoalImage(image_tensor(_picture(goal.text, spec)), spec)
+        return GoalImage(image_tensor(_picture(goal.text, spec, later)), spec)
     if goal.kind == "custom":
         return Custom.of(goal.text)
     pixel, target = pixels_of(goal)
@@ -105,8 +109,12 @@ def _numbers(text: str, goal: Goal) -> list[float]:
     return numbers
 
 
-def _picture(path: str, spec: ClipSpec) -> NDArray[np.uint8]:
+def _picture(path: str, spec: ClipSpec, later: Frames | None) -> Frames:
     """(H, W, C) as the model's frames have it; the size is checked by the cost."""
+    if later is not None and path.startswith("+"):
+        if not path[1:].isdigit() or not 1 <= int(path[1:]) <= len(later):
+            raise UserError(f"On this clip, image=+N takes 1 to {len(later)} steps; got {path}.")
+        return later[int(path[1:]) - 1]
     if not Path(path).is_file():
         raise UserError(f"There is no goal image {path}.")
     try:

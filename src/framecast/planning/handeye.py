@@ -260,7 +260,7 @@ def _quadratic(values: Floats) -> Floats:
 
 def _robust(inputs: Floats, outputs: Floats) -> tuple[Floats, Floats]:
     """Least squares with Cauchy weights: weights and the residuals' lengths."""
-    trust = np.ones(len(inputs))
+    trust: NDArray[np.floating] = np.ones(len(inputs))
     for _ in range(15):
         root = np.sqrt(trust)[:, None]
         weights: Floats = np.linalg.lstsq(inputs * root, outputs * root, rcond=None)[0]

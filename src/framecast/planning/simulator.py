@@ -34,7 +34,9 @@ class SimulatorAgent:
         execute: how many actions of a plan are carried out before the next one.
     """
 
-    def __init__(self, config: PlannerConfig, box: ActionBox, robot: Displacements, execute: int):
+    def __init__(
+        self, config: PlannerConfig, box: ActionBox, robot: Displacements, execute: int
+    ) -> None:
         self.config, self.box, self.robot, self.execute = config, box, robot, execute
         self.num_decisions = 0
 
