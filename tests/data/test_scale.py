@@ -60,6 +60,7 @@ def test_shards_read_like_one_file(whole: Path, in_shards: Path):
     one, many = EpisodeStore.open(whole, "train"), EpisodeStore.open(in_shards, "train")
     np.testing.assert_allclose(one.spec.action.std, many.spec.action.std, rtol=1e-12)
     np.testing.assert_array_equal(one.pixels[:], many.pixels[:])
+    np.testing.assert_array_equal(np.asarray(many.pixels), one.pixels)
     np.testing.assert_array_equal(many.pixels[100], one.pixels[100])
     np.testing.assert_array_equal(many.pixels[-1], one.pixels[-1])
     np.testing.assert_array_equal(many.pixels[5:230:7], one.pixels[5:230:7])

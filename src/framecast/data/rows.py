@@ -93,6 +93,10 @@ class Rows:
             )
         return rows.reshape(*wanted.shape, *self.shape[1:])
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of them, in memory."""
+        return self[:] if dtype is None else self[:].astype(dtype)
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_maps": OrderedDict()}
 
