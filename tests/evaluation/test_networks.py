@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,9 @@ class Pooling(nn.Module):
 @pytest.fixture(scope="module")
 def video_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "pooling.pt"
-    torch.jit.script(Pooling()).save(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the published network is TorchScript
+        torch.jit.script(Pooling()).save(str(path))
     return path
 
 

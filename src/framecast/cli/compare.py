@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     grid = compare.comparison(documents, options.metrics)
     table = Table()
     for index, heading in enumerate(grid.headings):
-        table.add_column(heading, justify="right" if index else "left")
+        table.add_column(heading, justify="left" if index < 2 else "right")
     for row in grid.rows:
         table.add_row(*row)
     console.print(table)

@@ -15,6 +15,7 @@ import numpy as np
 from framecast.errors import UserError
 from framecast.evaluation.documents import read_scores, require_same_protocol
 from framecast.evaluation.statistics import Bootstrap
+from framecast.evaluation.summary import row_label
 from framecast.evaluation.tables import Grid, metrics_of, number, title_of, with_interval
 from framecast.training.runs import Run
 
@@ -61,37 +62,28 @@ def difference(
 
 
 def comparison(documents: Documents, metrics: Sequence[str] = DEFAULT_METRICS) -> Grid:
-    """A row a run: every metric, and its difference from the first run.
+    """For every metric a line a run: its score, and the difference from the first run's.
 
     Raises UserError for a metric that was not measured.
     """
     (first, reference), *_ = documents.items()
     known = metrics_of(reference)
+    lines = []
     for metric in metrics:
         if metric not in known:
             raise UserError(f"{metric!r} was not measured; these were: {', '.join(known)}.")
-    rows = [row for row in COMPARED_ROWS if row in reference["scores"]]
-    headings = ["run"]
-    for row in rows:
-        for metric in metrics:
-            title = title_of(metric) if row == "model" else f"{title_of(metric)}, {row}"
-            headings += [title, f"minus {first}"]
-    lines = []
-    for name, document in documents.items():
-        cells = [name]
-        for row in rows:
-            for metric in metrics:
+        for row in (row for row in COMPARED_ROWS if row in reference["scores"]):
+            label = f"{title_of(metric)}, {row_label(row, reference['protocol'])}"
+            for name, document in documents.items():
                 score = document["scores"][row]
-                cells.append(with_interval(metric, score[metric], score["interval"][metric]))
+                scored = with_interval(metric, score[metric], score["interval"][metric])
                 gap = difference(document, reference, row, metric)
-                cells.append("" if name == first else with_interval(metric, *gap, signed=True))
-        lines.append(tuple(cells))
-    floor = reference["scores"]["copy_last"]
-    cells = ["copy the last frame"]
-    for _ in rows:
-        for metric in metrics:
-            cells += [with_interval(metric, floor[metric], floor["interval"][metric]), ""]
-    return Grid(tuple(headings), (*lines, tuple(cells)))
+                apart = "" if name == first else with_interval(metric, *gap, signed=True)
+                lines.append((label, name, scored, apart))
+        floor = reference["scores"]["copy_last"]
+        scored = with_interval(metric, floor[metric], floor["interval"][metric])
+        lines.append((title_of(metric), "copy the last frame", scored, ""))
+    return Grid(("metric", "run", "score", f"minus {first}"), tuple(lines))
 
 
 def differences_per_step(documents: Documents, metric: str) -> dict[str, list[float]]:

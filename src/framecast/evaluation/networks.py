@@ -10,6 +10,7 @@ Shape letters: N frames or videos, C H W image, T frames, F features.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,10 @@ class VideoFeatures:
 
     def __init__(self, weights: WeightsFile) -> None:
         try:
-            network: Any = torch.jit.load(str(weights.path), map_location="cpu")  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                # TorchScript goes out of use, but it is what the network was published in.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                network: Any = torch.jit.load(str(weights.path), "cpu")  # type: ignore[no-untyped-call]
             self.network = network.eval()
         except RuntimeError:
             raise UserError(

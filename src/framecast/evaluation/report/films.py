@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,9 @@ from framecast.models.base import VideoModel
 
 NUM_CLIPS = 4
 NUM_SAMPLES = 3  # in a film
-NUM_SHOWN = 8  # to choose from with the slider
+NUM_SHOWN = 8  # to choose from with the slider; fewer where frames are large
+MAX_WEBP = 16383  # pixels a side
+SHEET_PIXELS = 9 * 30 * 64 * 64  # keeps the whole report below 15 MB
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class ClipPictures:
         number: its place in the list of test clips.
         film: GIF of the truth beside sampled futures.
         strip: PNG with truth, prediction and difference for every scored step.
-        sheet: PNG of all frames: the truth in the first row, a sample in every further one.
+        sheet: all frames, the truth in the first row and a sample in every further one; WebP
+            without loss, or PNG where it is too large for that.
         num_frames: columns of the sheet.
         num_samples: samples in the sheet.
     """
@@ -59,7 +63,9 @@ def spread(num_clips: int) -> list[int]:
 def _picture(
     model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, film_frames: int, number: int
 ) -> ClipPictures:
-    truth, futures = imagined(model, clips, protocol, film_frames, number, NUM_SHOWN)
+    pixels = model.spec.height * model.spec.width * max(protocol.num_frames, film_frames)
+    shown = max(1, min(NUM_SHOWN, SHEET_PIXELS // pixels - 1))
+    truth, futures = imagined(model, clips, protocol, film_frames, number, shown)
     films = {"truth": truth}
     films |= {f"future {i + 1}": future for i, future in enumerate(futures[:NUM_SAMPLES])}
     scored = slice(protocol.context, protocol.num_frames)
@@ -74,7 +80,7 @@ def _picture(
         number,
         pictures.film(films, protocol.context, model.spec.fps),
         pictures.png(pictures.strip(rows, steps, scale=2)),
-        pictures.png(Image.fromarray(sheet)),
+        _compressed(sheet),
         len(truth),
         len(futures),
     )
@@ -105,6 +111,14 @@ def imagined(
         for sample in range(num_samples)
     ]
     return pictures.to_uint8(context[:, 0].numpy()), futures
+
+
+def _compressed(sheet: pictures.Frames) -> bytes:
+    image, buffer = Image.fromarray(sheet), io.BytesIO()
+    if max(image.size) > MAX_WEBP:
+        return pictures.png(image)
+    image.save(buffer, "WEBP", lossless=True, quality=50)
+    return buffer.getvalue()
 
 
 def _longer(clips: ProtocolClips, number: int, num_frames: int) -> Clip:

@@ -120,7 +120,7 @@ def _embedded(clip: ClipPictures) -> dict[str, Any]:
         "num_samples": clip.num_samples,
         "film": _data("image/gif", clip.film),
         "strip": _data("image/png", clip.strip),
-        "sheet": _data("image/png", clip.sheet),
+        "sheet": _data("image/webp" if clip.sheet.startswith(b"RIFF") else "image/png", clip.sheet),
     }
 
 
