@@ -13,7 +13,8 @@ LEVELS = (
     {"clip", "metrics", "pictures"},
     {"data", "pusher", "models"},
     {"recording", "training"},
-    {"evaluation"},
+    {"evaluation", "weights"},
+    {"steering", "planning"},
     {"cli"},
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}

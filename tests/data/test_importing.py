@@ -6,7 +6,8 @@ import errno
 import io
 import itertools
 import json
-import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from framecast.data import writer
+from framecast.data import shards
 from framecast.data.episodes import EpisodeStore
-from framecast.data.importing import compose_actions, fit_frame, keep_every
+from framecast.data.formats.base import Keys
+from framecast.data.formats.lerobot import FIELDS
+from framecast.data.formats.lerobot_meta import LeRobotMeta
+from framecast.data.geometry import Geometry
+from framecast.data.resampling import compose_actions, keep_every
+from framecast.data.windows import Windows
 from framecast.errors import UserError
 from tests.conftest import Outcome
 
@@ -44,33 +50,6 @@ def pack_as_course(sample: Path, root: Path, splits: tuple[str, ...] = ("train",
         positions = made_up_positions()
         np.savetxt(folder / "endeffector_positions.csv", positions, delimiter=",", fmt="%.9g")
     return root
-
-
-@pytest.fixture(scope="session")
-def bair(shared_data: Path) -> Path:
-    return shared_data / "bair" / "bair_sample.npz"
-
-
-@pytest.fixture(scope="session")
-def g1(shared_data: Path) -> Path:
-    return shared_data / "g1_pick_bottle"
-
-
-@pytest.fixture
-def two_g1_episodes(g1: Path, tmp_path: Path) -> Path:
-    """A copy of the first two real episodes that a test may break."""
-    copy = tmp_path / "g1"
-    shutil.copytree(g1 / "meta", copy / "meta")
-    lines = (g1 / "meta" / "episodes.jsonl").read_text().splitlines()[:2]
-    (copy / "meta" / "episodes.jsonl").chmod(0o644)
-    (copy / "meta" / "info.json").chmod(0o644)
-    (copy / "meta" / "episodes.jsonl").write_text("\n".join(lines))
-    for name in ("data", "videos"):
-        for file in sorted((g1 / name).rglob("episode_00000[01].*")):
-            target = copy / file.relative_to(g1)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-    return copy
 
 
 def test_the_bair_clip_is_the_same_from_npz_and_from_course_folders(
@@ -141,6 +120,11 @@ def test_the_action_index_cannot_be_off_by_one(tmp_path: Path, framecast: Comman
         episode = EpisodeStore.open(out, "train").episode(0)
         seen = episode.frames[:, 0, 0, 0].astype(float)
         np.testing.assert_array_equal(np.diff(seen), episode.actions[:, 0])
+        windows = Windows(EpisodeStore.open(out, "train"), 4)
+        clip = windows.at(windows.starts)
+        steps = np.diff(clip.frames[:, :, 0, 0, 0].numpy().astype(float), axis=0)
+        np.testing.assert_array_equal(steps, clip.actions[:, :, 0].numpy())
+        assert (steps[1:] != clip.actions[:-1, :, 0].numpy()).any()  # a shift would be seen
 
 
 def test_displacements_add_up_and_targets_take_the_last():
@@ -151,8 +135,8 @@ def test_displacements_add_up_and_targets_take_the_last():
 
 def test_a_letterboxed_frame_is_whole_and_a_cropped_one_fills_the_square():
     frame = np.full((40, 80, 3), 200, np.uint8)
-    assert (fit_frame(frame, 16, "crop") == 200).all()
-    boxed = fit_frame(frame, 16, "letterbox")
+    assert (Geometry(16, "crop").apply(frame) == 200).all()
+    boxed = Geometry(16, "letterbox").apply(frame)
     assert (boxed[4:12] == 200).all()
     assert not boxed[:4].any()
     assert not boxed[12:].any()
@@ -183,11 +167,44 @@ def test_nothing_and_an_empty_folder_are_told_apart(tmp_path: Path, framecast: C
 
 
 def test_a_video_that_does_not_decode(two_g1_episodes: Path, tmp_path: Path, framecast: Command):
+    """Nothing at all, no video, one that ends early, and one that is cut in its header."""
+    episodes = two_g1_episodes / "meta" / "episodes.jsonl"
+    episodes.write_text(episodes.read_text().splitlines()[1])
     video = next((two_g1_episodes / "videos").rglob("*1.mp4"))
-    for content in (b"", b"no video at all", video.read_bytes()[:20_000]):
+    whole = video.read_bytes()
+    for content in (b"", b"no video at all", whole[:20_000], whole[: len(whole) // 2]):
         video.write_bytes(content)
         line = refuse(framecast, two_g1_episodes, tmp_path / "out", "--fps", 10)
         assert "episode_000001.mp4" in line
+
+
+def test_a_folder_video_stands_in_for_videos(two_g1_episodes: Path):
+    (two_g1_episodes / "videos").rename(two_g1_episodes / "video")
+    meta = LeRobotMeta(two_g1_episodes, Keys(), FIELDS)
+    path = meta.path("video_path", episode_chunk=0, episode_index=1)
+    assert path.parts[-4] == "video"
+
+
+def test_a_broken_file_among_many_costs_only_itself(tmp_path: Path, framecast: Command):
+    source = tmp_path / "Aufnahmen für später"
+    source.mkdir()
+    for index in range(300):
+        image = np.full((3, 16, 16, 3), index % 256, np.uint8)
+        image[1] += 1
+        np.savez(source / f"traj {index}.npz", image=image, action=np.ones((3, 1), np.float32))
+    (source / "traj 77.npz").write_bytes(b"PK")
+    (source / "traj 150.npz").unlink()
+    (source / "traj 150.npz").symlink_to("gone.npz")
+    options = ("--size", 16, "--split", "1,0,0", "--out", tmp_path / "out")
+    assert "traj 77.npz" in framecast("import", source, *options).one_line()
+    done = framecast("import", source, *options, "--skip-broken")
+    assert done.code == 0, done.err
+    store = EpisodeStore.open(tmp_path / "out", "train")
+    assert store.num_episodes == 298
+    firsts = store.pixels[store.ep_offset][:, 0, 0, 0].tolist()
+    assert firsts == [index % 256 for index in range(300) if index not in (77, 150)]
+    left_out = (tmp_path / "out" / "left_out.txt").read_text().splitlines()
+    assert [Path(line.split(".npz")[0]).name for line in left_out] == ["traj 77", "traj 150"]
 
 
 def test_a_table_shorter_than_its_video(two_g1_episodes: Path, tmp_path: Path, framecast: Command):
@@ -214,29 +231,72 @@ def test_an_action_table_shorter_than_its_frames(bair: Path, tmp_path: Path, fra
         ("7.png", "small", "7.png is 32x32, but the frames before it are 64x64"),
         ("7.png", "junk", "7.png is not a picture"),
         ("7.png", None, "no frame 7.png"),
-        ("actions.csv", None, "actions.csv is missing"),
-        ("actions.csv", "words", "actions.csv is not a table of numbers"),
-        ("actions.csv", "nan,0,0,0\n" * 30, "not finite in row 0"),
+        ("actions.csv", None, "actions.csv is missing, though other sequences have it"),
+        ("actions.csv", "dx,dy,c,u\n" + "0,0,0,0\n" * 30, "actions.csv, line 1 is not 4 numbers"),
+        ("actions.csv", "0,0,0,0\n0,0,0\n", "actions.csv, line 2: expected 4 columns, got 3"),
+        ("actions.csv", "0,0,0,0\n" * 29 + "nan,0,0,0\n", "line 30 holds a value that is not fin"),
+        ("actions.csv", "0,0,0,0\n" * 31, "30 frames need 30 or 29 actions, got 31"),
+        ("endeffector_positions.csv", None, "endeffector_positions.csv is missing"),
+        ("endeffector_positions.csv", "1e99,0,0\n" * 30, "line 1 holds a value that is not finite"),
+        ("7.png", "link", "7.png is a link that leads out of"),
+        ("7.png", "bomb", "could be decompression bomb"),
+        ("7.png", "folder", "7.png is not a picture"),
     ],
 )
 def test_a_broken_course_folder(
     bair: Path, tmp_path: Path, framecast: Command, name: str, content: str | None, message: str
 ):
-    course = pack_as_course(bair, tmp_path / "course")
-    file = next(course.rglob(name))
+    course = pack_as_course(bair, tmp_path / "course", ("train", "test"))
+    file = next((course / "train").rglob(name))
     if content is None:
         file.unlink()
     elif content == "small":
         Image.new("RGB", (32, 32)).save(file)
+    elif content == "link":
+        file.unlink()
+        Image.new("RGB", (64, 64)).save(tmp_path / "secret.png")
+        file.symlink_to(tmp_path / "secret.png")
+    elif content == "bomb":
+        file.write_bytes(png_header(10_000, 10_000))
+    elif content == "folder":
+        file.unlink()
+        file.mkdir()
     else:
         file.write_text(content)
     assert message in refuse(framecast, course, tmp_path / "out")
+    done = framecast(
+        "import", course, "--out", tmp_path / "out", "--skip-broken", "--split", "1,0,0"
+    )
+    assert done.code == 0, done.err
+    assert EpisodeStore.open(tmp_path / "out", "train").num_episodes == 1
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A picture that says it is huge, and then ends."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + body + struct.pack(">I", 0) + b"IDAT" + bytes(4)
+
+
+def test_course_folders_without_any_table_have_no_actions(
+    bair: Path, tmp_path: Path, framecast: Command
+):
+    course = pack_as_course(bair, tmp_path / "course")
+    for table in course.rglob("*.csv"):
+        table.unlink()
+    done = framecast("import", course, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "no actions" in done.out
+    store = EpisodeStore.open(tmp_path / "out", "train")
+    assert store.spec.action.size == 0
+    assert store.episode(0).actions.shape == (29, 0)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"codebase_version": "v3.0"}, "version v3.0"),
+        ({"codebase_version": "v1.6"}, "version v1.6"),
+        ({"codebase_version": "v3.0"}, "names no episode"),
         ({"fps": None}, "no usable 'fps'"),
         ({"video_path": "../../{episode_index}.mp4"}, "leads out of the dataset"),
         ({"video_path": "{episode_index.__class__}"}, "video_path"),
@@ -281,6 +341,18 @@ def test_a_table_without_the_columns(two_g1_episodes: Path, tmp_path: Path, fram
     assert "episode_000000.parquet is not a table with action" in line
 
 
+def test_a_null_among_the_actions(two_g1_episodes: Path, tmp_path: Path, framecast: Command):
+    file = two_g1_episodes / "data/chunk-000/episode_000000.parquet"
+    table = pq.read_table(file)
+    rows = table.column("action").to_pylist()
+    rows[7][3] = None
+    changed = pa.array(rows, pa.list_(pa.float32()))
+    index = table.column_names.index("action")
+    pq.write_table(table.set_column(index, "action", changed), file)
+    line = refuse(framecast, two_g1_episodes, tmp_path / "out")
+    assert "episode_000000.parquet: 'action' is null in row 7" in line
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     bair: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
 ):
@@ -288,7 +360,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         def write(self, _: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device", "train.raw")
 
-    monkeypatch.setattr(writer._Spool, "_open", lambda _, __: FullDisk())
+    monkeypatch.setattr(shards.ShardSpool, "_open", lambda _, __: FullDisk())
     assert "disk is full" in refuse(framecast, bair, tmp_path / "out")
 
 

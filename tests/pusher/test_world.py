@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -134,8 +135,26 @@ def test_the_gripper_is_seen_where_it_is(env: PusherEnv):
         assert np.isin(bodies, env._arm).any()
 
 
-def test_a_diverged_simulation_is_an_error_not_an_episode(env: PusherEnv):
+def test_a_diverged_simulation_is_an_error_not_an_episode(
+    env: PusherEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     env.reset(seed=0)
     env.data.qvel[:] = np.nan
     with pytest.raises(RuntimeError, match="diverged"):
         env.step(STILL)
+    assert not list(tmp_path.iterdir()), "no log file where the user stands"
+
+
+def test_a_restored_moment_leads_to_the_same_future(env: PusherEnv):
+    env.reset(seed=6)
+    random = np.random.default_rng(0)
+    actions = [random.uniform(-env.bound, env.bound).astype(np.float32) for _ in range(12)]
+    env.step(actions[0])
+    moment, before = env.snapshot(), env.render()
+    first = [env.step(action)[0] for action in actions]
+    np.testing.assert_array_equal(env.restore(moment)["pixels"], before)
+    for expected, action in zip(first, actions, strict=True):
+        observation = env.step(action)[0]
+        np.testing.assert_array_equal(observation["pixels"], expected["pixels"])
+        np.testing.assert_array_equal(observation["state"], expected["state"])

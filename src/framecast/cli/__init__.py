@@ -15,14 +15,25 @@ from framecast.errors import UserError, did_you_mean
 
 COMMANDS = {
     "record": "record episodes in a Gymnasium environment (the built-in pusher, or your own)",
-    "import": "turn recordings (LeRobot, npz, course folders) into a dataset",
+    "import": "turn recordings (BAIR, LeRobot, RLDS, videos, ...) into a dataset",
+    "inspect": "say what a recording or a dataset holds, and whether it is sound",
+    "export-data": "write a dataset in a format that other software reads",
+    "digits": "make the stochastic moving digits of the SVG paper",
     "train": "train a model from a recipe on a dataset",
     "sweep": "train many variations of a recipe and compare them",
     "evaluate": "score a trained model on the test split, beside its baselines",
     "report": "write a trained model's figures and films into one HTML file",
+    "compare": "compare evaluated models on the same clips, with intervals of the differences",
+    "results": "print all scores of evaluated models as one page",
+    "steer": "steer a model by hand in a browser",
+    "export": "write a trained model into a small folder to hand on",
+    "plan": "act toward a goal by imagining futures, in an environment or on a clip",
+    "plan-bench": "measure planning: seeded tasks, beside the simulator and a script",
 }
 MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
-    "import": "framecast.cli.import_command"
+    "import": "framecast.cli.import_command",
+    "export-data": "framecast.cli.export_data",
+    "plan-bench": "framecast.cli.plan_bench",
 }
 HELP = """usage: framecast COMMAND [options]
 
@@ -36,6 +47,7 @@ examples:
   framecast train course --data data/pusher --out runs/first
   framecast evaluate runs/first
   framecast report runs/first
+  framecast steer runs/first
 
 `framecast COMMAND --help` explains a command; `framecast --version` prints the version."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -45,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a UserError, 2 for wrong usage."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help"):
-        commands = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
+        commands = "\n".join(f"  {name:<12}{summary}" for name, summary in COMMANDS.items())
         print(HELP.format(commands=commands))
         return 0 if arguments else 2
     if arguments[0] == "--version":

@@ -7,24 +7,29 @@ from pathlib import Path
 from framecast.cli.console import command_parser, console
 
 EXAMPLES = """  framecast report runs/first
+  framecast report runs/first --protocol svg
   framecast report runs/first --data /elsewhere/pusher   # the dataset has moved"""
 
 
 def main(argv: list[str]) -> None:
     parser = command_parser(
         "report",
-        "Write report.html into a run folder: films, strips, scores, curves and the recipe.",
+        "Write report.html into a run folder: what it imagines, scores, curves and the recipe.",
         EXAMPLES,
     )
     parser.add_argument("run", type=Path, help="run folder, evaluated before")
     parser.add_argument("--data", type=Path, help="the dataset, if not where the run found it")
+    parser.add_argument("--protocol", default="course", help="name of the scores (course)")
     options = parser.parse_args(argv)
     with console.status("Loading PyTorch ...") as status:
         from framecast.evaluation.report.write import write_report
         from framecast.training.runs import Run
 
         path = write_report(
-            Run.open(options.run), options.data, lambda stage: status.update(f"{stage} ...")
+            Run.open(options.run),
+            options.data,
+            options.protocol,
+            lambda stage: status.update(f"{stage} ..."),
         )
     megabytes = path.stat().st_size / 1e6
     console.print(f"Written to {path} ({megabytes:.1f} MB). Open it in a browser.", soft_wrap=True)

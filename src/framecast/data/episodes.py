@@ -10,20 +10,25 @@ A dataset is a folder with `train.h5` and, where they hold any episode, `validat
     ep_offset  int64   (E,)
 
 and the ClipSpec as JSON in the attribute `clip_spec`. Columns are contiguous, so that they can be
-memory-mapped. `writer.py` writes a dataset.
+memory-mapped. In a large split `pixels` is a virtual dataset over shards, files beside this one
+that are contiguous again. `writer.py` writes a dataset.
+
+A dataset may lie behind a URL that fsspec knows (`s3://bucket/pusher`): its small columns are read
+at once, pixels as they are asked for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from framecast.clip import ClipSpec
+from framecast.data.columns import Columns, read_columns
+from framecast.data.rows import as_url, remote_filesystem
 from framecast.errors import UserError
 
 Split = Literal["train", "validation", "test"]
@@ -46,32 +51,19 @@ class Episode:
     name: str
 
     def check(self) -> None:
-        """Raises UserError when the parts do not fit each other or hold a number that is none."""
+        """Raises UserError for frames of a wrong kind; a dataset's Header checks the numbers."""
         if self.frames.ndim != 4 or self.frames.dtype != np.uint8 or not len(self.frames):
             raise UserError(
                 f"{self.name}: expected uint8 frames (T, H, W, C), "
                 f"got {self.frames.dtype} {self.frames.shape}."
             )
-        num_frames = len(self.frames)
-        self._check_rows("actions", self.actions, num_frames - 1)
-        if self.states is not None:
-            self._check_rows("states", self.states, num_frames)
-
-    def _check_rows(self, what: str, rows: NDArray[np.float32], expected: int) -> None:
-        if len(rows) != expected:
-            raise UserError(
-                f"{self.name}: {len(self.frames)} frames need {expected} {what}, got {len(rows)}."
-            )
-        if not np.isfinite(rows).all():
-            row = int(np.argwhere(~np.isfinite(rows))[0, 0])
-            raise UserError(f"{self.name}: {what} hold a value that is not finite in row {row}.")
 
 
 class EpisodeStore:
     """One split of a dataset, memory-mapped and read-only.
 
     Attributes:
-        pixels: (N, H, W, C) uint8
+        pixels: (N, H, W, C) uint8; of shards or behind a URL, `Rows`, which is indexed like it
         action: (N, A) float32
         state: (N, S) float32 or None
         ep_len, ep_offset: (E,) length and first row of each episode
@@ -79,34 +71,36 @@ class EpisodeStore:
     Raises UserError when the file is missing, cut off or inconsistent.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise UserError(f"{path} is not there. {_what_is_there(path.parent)}")
-        self.path = path
-        try:
-            with h5py.File(path, "r") as file:
-                self.spec = ClipSpec.from_json(file.attrs["clip_spec"])
-                self.pixels = _mapped(path, file["pixels"], np.uint8, 4)
-                self.action = _mapped(path, file["action"], np.float32, 2)
-                has_state = "state" in file
-                self.state = _mapped(path, file["state"], np.float32, 2) if has_state else None
-                self.ep_len: NDArray[np.int64] = file["ep_len"][:].astype(np.int64)
-                self.ep_offset: NDArray[np.int64] = file["ep_offset"][:].astype(np.int64)
-        except (OSError, KeyError) as error:
-            raise UserError(
-                f"{path} is not a whole framecast store ({error}). "
-                "It may have been cut off while copying: copy, record or import it again."
-            ) from None
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        columns = _read(path)
+        self.spec: ClipSpec = columns.spec
+        self.pixels: NDArray[np.uint8] = columns.pixels
+        self.action: NDArray[np.float32] = columns.action
+        self.state: NDArray[np.float32] | None = columns.state
+        self.ep_len: NDArray[np.int64] = columns.ep_len
+        self.ep_offset: NDArray[np.int64] = columns.ep_offset
         self._check()
 
     @classmethod
-    def open(cls, dataset: Path, split: Split) -> EpisodeStore:
-        if not dataset.is_dir():
+    def open(cls, dataset: Path | str, split: Split) -> EpisodeStore:
+        if as_url(dataset) is None and not Path(dataset).is_dir():
             raise UserError(
                 f"{dataset} is not a dataset folder. "
                 "Make one with `framecast record` or `framecast import`."
             )
-        return cls(dataset / f"{split}.h5")
+        return cls(
+            f"{as_url(dataset)}/{split}.h5" if as_url(dataset) else Path(dataset, f"{split}.h5")
+        )
+
+    @staticmethod
+    def splits(dataset: Path | str) -> list[Split]:
+        """The splits that a dataset has, here or behind a URL."""
+        url = as_url(dataset)
+        if url is None:
+            return [split for split in SPLITS if Path(dataset, f"{split}.h5").is_file()]
+        filesystem, path = remote_filesystem(url)
+        return [split for split in SPLITS if filesystem.isfile(f"{path}/{split}.h5")]
 
     @property
     def num_episodes(self) -> int:
@@ -144,16 +138,19 @@ class EpisodeStore:
             )
 
 
-def _mapped(path: Path, dataset: h5py.Dataset, dtype: type[Any], ndim: int) -> NDArray[Any]:
-    offset = dataset.id.get_offset()
-    if dataset.dtype != dtype or dataset.ndim != ndim or dataset.external:
+def _read(path: Path | str) -> Columns:
+    url = as_url(path)
+    if url is None and not Path(path).is_file():
+        raise UserError(f"{path} is not there. {_what_is_there(Path(path).parent)}")
+    try:
+        return read_columns(Path(path), url)
+    except FileNotFoundError:
+        raise UserError(f"{url or path} is not there.") from None
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path}: column {dataset.name} should be {np.dtype(dtype)} of {ndim} dimensions, "
-            f"got {dataset.dtype} of {dataset.ndim}."
-        )
-    if offset is None or offset + dataset.nbytes > path.stat().st_size:
-        raise UserError(f"{path}: column {dataset.name} is not contiguous in the file or cut off.")
-    return np.memmap(path, dtype, "r", offset=offset, shape=dataset.shape)
+            f"{path} is not a whole framecast store ({error}). "
+            "It may have been cut off while copying: copy, record or import it again."
+        ) from None
 
 
 def _what_is_there(folder: Path) -> str:

@@ -1,32 +1,34 @@
-"""Recordings of any format -> a dataset: size, rate and splits.
+"""Recordings of any format -> a dataset.
 
-Where frames are dropped, the commands of the dropped frames are composed: with every k-th frame
-kept, the action from kept frame i to kept frame i + 1 is made of the source's actions i k up to
-i k + k - 1. Displacements add up; of absolute targets the last one holds. The kind of each number
-is the reader's to know (BAIR's are displacements; LeRobot's are targets unless their name says
-`delta`), and `--actions` overrides it.
+The episodes are dealt out into shards before anything is read. Shards are the unit of work: each
+is written by one process, whole or not at all, and a finished one is kept whatever happens to the
+rest. The same command, run again after a kill, finds them and goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from framecast.data.episodes import SPLITS, Episode, Split
-from framecast.data.formats.base import ActionKind, RawEpisode, Reader
+from framecast.data.episodes import SPLITS, Split
+from framecast.data.formats.base import Reader
+from framecast.data.geometry import Geometry
+from framecast.data.header import Header
+from framecast.data.import_work import Job, Progress, Result, Task, work_off
+from framecast.data.locks import locked
+from framecast.data.resampling import describe, keep_every, override_kinds
+from framecast.data.shards import SHARD_BYTES
 from framecast.data.splits import assign_splits
-from framecast.data.writer import DatasetWriter, Header
+from framecast.data.writer import publish, refuse_existing, shard_name
 from framecast.errors import UserError
 
-Fit = Literal["crop", "letterbox"]
-SIZE_STEP = 16
-Progress = Callable[[int], None]
+LAYOUT = 1  # of the unfinished folder
 
 
 @dataclass(frozen=True)
@@ -34,23 +36,20 @@ class ImportOptions:
     """How recordings become a dataset.
 
     Args:
-        size: pixels a side.
-        fit: crop the middle square, or letterbox the whole frame with black borders.
         fps: frames a second; None keeps the source's.
-        action_kind: overrides the kind of every action.
+        action_rules: `sum` or `last` for all numbers or for each; None leaves it to the reader.
         fractions: of train, validation and test; None takes the source's own splits, or .8 .1 .1.
+        skip_broken: go on without the episodes that cannot be read, and report them.
+        shard_bytes: pixels of a shard, about.
     """
 
-    size: int = 64
-    fit: Fit = "crop"
+    geometry: Geometry = field(default_factory=Geometry)
     fps: float | None = None
-    action_kind: ActionKind | None = None
+    action_rules: tuple[str, ...] | None = None
     fractions: tuple[float, float, float] | None = None
     split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size < SIZE_STEP or self.size % SIZE_STEP:
-            raise UserError(f"--size should be a multiple of {SIZE_STEP}, got {self.size}.")
+    skip_broken: bool = False
+    shard_bytes: int = SHARD_BYTES
 
 
 @dataclass(frozen=True)
@@ -60,120 +59,151 @@ class Imported:
     episodes: dict[Split, int]
     frames: int
     fps: float
-    fitted: str
     composed: str
+    left_out: list[str]
+    notes: list[str]
+    kept_shards: int
 
 
 def import_recordings(
-    reader: Reader, out: Path, options: ImportOptions, overwrite: bool, progress: Progress
+    reader: Reader,
+    out: Path,
+    options: ImportOptions,
+    overwrite: bool,
+    num_workers: int,
+    progress: Progress,
 ) -> Imported:
     """Write the dataset; nothing of its name is there until it is whole."""
+    refuse_existing(out, overwrite)
+    if reader.faults and not options.skip_broken:
+        raise UserError(reader.faults[0] + _or_skip(len(reader.faults)))
     every = keep_every(reader.fps, options.fps)
-    kinds = _kinds(reader, options)
-    splits = _splits(reader, options)
-    composed = _describe(kinds, every)
-    fitted = f"{options.size}x{options.size}, " + (
-        "middle square" if options.fit == "crop" else "letterboxed"
+    names = reader.signals.action_names
+    kinds = override_kinds(options.action_rules, reader.signals.action_kinds, names)
+    composed = describe(names, kinds, every)
+    header = _header(reader, options, every, kinds, composed)
+    notes: list[str] = []
+    splits = _splits(reader, options, notes)
+    tasks = deal_out(splits, reader.frames_hint // every + 1, header, options.shard_bytes)
+    job = Job(reader, header, options.geometry, every, kinds, options.skip_broken)
+    partial = out.with_name(f".{out.name}.partial")
+    plan = _plan_of(job, tasks, options)
+    with locked(partial), _unfinished(partial, plan, options.shard_bytes, notes) as folder:
+        kept = sum((folder / task.name).is_file() for task in tasks)
+        results = work_off(job, tasks, folder, num_workers, progress)
+        left_out = reader.faults + [line for result in results for line in result.left_out]
+        _write_lines(folder / "left_out.txt", left_out)
+        publish(folder, out, header)
+    return Imported(
+        _counts(results),
+        sum(result.frames for result in results),
+        header.fps,
+        composed,
+        left_out,
+        notes + reader.notes + _new_notes(results, reader),
+        kept,
     )
-    signals = reader.signals
-    header = Header(
-        height=options.size,
-        width=options.size,
+
+
+def deal_out(splits: list[Split], frames: int, header: Header, shard_bytes: int) -> list[Task]:
+    """Consecutive episodes of one split to a shard, as many as about fill it."""
+    episode_bytes = frames * header.height * header.width * header.channels
+    size = max(1, shard_bytes // episode_bytes)
+    tasks = []
+    for split in SPLITS:
+        mine = [index for index, its in enumerate(splits) if its == split]
+        for number, start in enumerate(range(0, len(mine), size)):
+            episodes = tuple(mine[start : start + size])
+            tasks.append(Task(shard_name(split, number), split, episodes))
+    return tasks
+
+
+def _header(
+    reader: Reader, options: ImportOptions, every: int, kinds: tuple[str, ...], composed: str
+) -> Header:
+    signals, size = reader.signals, options.geometry.size
+    return Header(
+        height=size,
+        width=size,
         channels=3,
         fps=reader.fps / every,
         action_names=signals.action_names,
         action_units=signals.action_units,
         state_names=signals.state_names,
         state_units=signals.state_units,
-        source=f"imported: {reader.what}; {fitted}; {composed}",
-    )
-    frames = 0
-    with DatasetWriter(out, header, overwrite) as writer:
-        for index, split in enumerate(splits):
-            episode = _episode(reader.read(index, every), every, kinds, options)
-            writer.add(split, episode)
-            frames += len(episode.frames)
-            progress(1)
-    counts = {split: splits.count(split) for split in SPLITS if split in splits}
-    return Imported(counts, frames, header.fps, fitted, composed)
-
-
-def keep_every(source_fps: float, fps: float | None) -> int:
-    """Which frames to keep. Raises UserError for a rate that is no whole part of the source's."""
-    if fps is None:
-        return 1
-    every = round(source_fps / fps) if fps > 0 else 0
-    if every < 1 or abs(source_fps / every - fps) > 1e-6:
-        possible = ", ".join(f"{source_fps / part:g}" for part in range(1, 7))
-        raise UserError(
-            f"--fps {fps:g} is no whole part of the recordings' {source_fps:g} frames a second. "
-            f"Possible are {possible}, and so on."
-        )
-    return every
-
-
-def compose_actions(
-    actions: NDArray[np.float32], every: int, kinds: tuple[ActionKind, ...]
-) -> NDArray[np.float32]:
-    """(T - 1, A) at the source's rate -> (ceil(T / every) - 1, A) between kept frames."""
-    num_kept = len(actions) // every
-    intervals = actions[: num_kept * every].reshape(num_kept, every, -1)
-    adds_up = np.array([kind == "displacement" for kind in kinds])
-    return np.where(adds_up, intervals.sum(axis=1), intervals[:, -1]).astype(np.float32)
-
-
-def fit_frame(frame: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]:
-    """Any (H, W, 3) -> (size, size, 3), averaging over areas; one of that size is kept."""
-    height, width = frame.shape[:2]
-    if (height, width) == (size, size):
-        return frame
-    image = Image.fromarray(frame)
-    if fit == "crop":
-        side = min(height, width)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        return np.asarray(image.resize((size, size), Image.Resampling.BOX, box=box))
-    scale = size / max(height, width)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    canvas = Image.new("RGB", (size, size))
-    corner = ((size - inner[0]) // 2, (size - inner[1]) // 2)
-    canvas.paste(image.resize(inner, Image.Resampling.BOX), corner)
-    return np.asarray(canvas)
-
-
-def _episode(
-    raw: RawEpisode, every: int, kinds: tuple[ActionKind, ...], options: ImportOptions
-) -> Episode:
-    frames = [fit_frame(frame, options.size, options.fit) for frame in raw.frames]
-    return Episode(
-        np.stack(frames),
-        compose_actions(raw.actions, every, kinds),
-        None if raw.states is None else raw.states[::every],
-        raw.name,
+        source=f"imported: {reader.what}; {options.geometry}; {composed}",
+        action_kinds=kinds,
     )
 
 
-def _kinds(reader: Reader, options: ImportOptions) -> tuple[ActionKind, ...]:
-    kinds = reader.signals.action_kinds
-    return kinds if options.action_kind is None else (options.action_kind,) * len(kinds)
-
-
-def _splits(reader: Reader, options: ImportOptions) -> list[Split]:
+def _splits(reader: Reader, options: ImportOptions, notes: list[str]) -> list[Split]:
     if options.fractions is None and reader.own_splits is not None:
+        notes.append("splits as the source defines them")
         return reader.own_splits
     fractions = options.fractions or (0.8, 0.1, 0.1)
     splits = assign_splits(len(reader), fractions, options.split_seed)
     if set(splits) == {"train"} and fractions[0] < 1:
-        reader.notes.append(f"{len(reader)} episodes are too few to split: all of them train")
+        notes.append(f"{len(reader)} episodes are too few to split: all of them train")
     return splits
 
 
-def _describe(kinds: tuple[ActionKind, ...], every: int) -> str:
-    if every == 1:
-        return "every frame and action"
-    sums, lasts = kinds.count("displacement"), kinds.count("target")
-    rules = [
-        *([f"{sums} numbers added up"] if sums else []),
-        *([f"{lasts} numbers taken from the last"] if lasts else []),
-    ]
-    return f"one frame in {every}; of the {every} commands between, {', '.join(rules)}"
+@contextmanager
+def _unfinished(partial: Path, plan: str, shard_bytes: int, notes: list[str]) -> Iterator[Path]:
+    """The folder for shards: that of an interrupted import of the same plan, or a new one.
+
+    It is removed on success, and on a failure before half a shard's worth was finished.
+    """
+    folder, plan_file = partial / "dataset", partial / "plan"
+    if not plan_file.is_file() or plan_file.read_text() != plan:
+        if folder.exists():
+            notes.append("an unfinished import of other recordings or options was discarded")
+            shutil.rmtree(folder)
+        plan_file.write_text(plan)
+    folder.mkdir(exist_ok=True)
+    for leftover in (*folder.glob("*.raw"), *folder.glob("*.partial")):
+        leftover.unlink(missing_ok=True)
+    try:
+        yield folder
+    except BaseException as error:
+        finished = [file.stat().st_size for file in folder.glob("*-*.h5")]
+        if sum(finished) < shard_bytes / 2:
+            shutil.rmtree(partial, ignore_errors=True)
+        elif isinstance(error, UserError):
+            raise UserError(
+                f"{error} The {len(finished)} finished shards are kept in {partial}: the same "
+                "command, with --skip-broken if you like, goes on from there."
+            ) from None
+        raise
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _plan_of(job: Job, tasks: list[Task], options: ImportOptions) -> str:
+    """A name for what is being imported and how: only shards of the same plan are kept."""
+    chosen = dataclasses.asdict(options) | {"skip_broken": None}
+    facts = [LAYOUT, job.reader.what, dataclasses.asdict(job.header), chosen, job.every]
+    dealt = [(task.name, task.episodes) for task in tasks]
+    text = json.dumps([facts, job.reader.faults, dealt], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _counts(results: list[Result]) -> dict[Split, int]:
+    counts = {
+        split: sum(result.episodes for result in results if result.split == split)
+        for split in SPLITS
+    }
+    return {split: count for split, count in counts.items() if count}
+
+
+def _new_notes(results: list[Result], reader: Reader) -> list[str]:
+    notes = [line for result in results for line in result.notes]
+    return [line for line in dict.fromkeys(notes) if line not in reader.notes]
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    if lines:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _or_skip(count: int) -> str:
+    more = f" ({count - 1} more faults of the kind.)" if count > 1 else ""
+    return f"{more} --skip-broken goes on without what is lost."

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from framecast.data.episodes import SPLITS, Split
 from framecast.errors import UserError
 
 DEFAULT_SPLIT = "0.8,0.1,0.1"
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "validate": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+}
+
+
+def split_of(path: Path) -> Split | None:
+    """The split that a folder on the path is named after."""
+    return next((SPLIT_NAMES[part] for part in path.parts[:-1] if part in SPLIT_NAMES), None)
+
+
+def complete(splits: list[Split | None]) -> list[Split] | None:
+    """A source's own splits: where every episode has one, and not all of them train."""
+    known = [split for split in splits if split is not None]
+    return known if len(known) == len(splits) and {"train"} < set(known) else None
 
 
 def parse_fractions(text: str) -> tuple[float, float, float]:

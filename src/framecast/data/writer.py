@@ -1,43 +1,34 @@
 """Writing a dataset: whole or not at all.
 
-Episodes are spooled into a hidden folder beside the target and moved into place when every split
-is complete, so that a folder of the final name always holds a whole dataset.
+Shards are written into a hidden folder beside the target. When every one is finished they become
+the splits, and the folder gets its final name: a folder of that name always holds a whole dataset.
+
+A split of one shard is one file, `train.h5`. A split of several keeps its shards, `train-00000.h5`
+and so on, beside a `train.h5` whose small columns are complete and whose `pixels` are an HDF5
+virtual dataset over the shards: any HDF5 reader sees one file.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Self
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from framecast.clip import ClipSpec, VectorSpec
-from framecast.data.episodes import Episode, Split
+from framecast.clip import ClipSpec
+from framecast.data.episodes import SPLITS, Episode, Split
+from framecast.data.header import Header
+from framecast.data.shards import SHARD_BYTES, Shard, ShardSpool, open_shard, write_lengths
+from framecast.data.statistics import Moments
 from framecast.errors import UserError
 
-COPY_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is known of a dataset before its first episode is written."""
-
-    height: int
-    width: int
-    channels: int
-    fps: float
-    action_names: tuple[str, ...]
-    action_units: tuple[str, ...]
-    state_names: tuple[str, ...]
-    state_units: tuple[str, ...]
-    source: str
+__all__ = ["DatasetWriter", "Header", "publish", "refuse_existing", "shard_name"]
 
 
 class DatasetWriter:
@@ -47,13 +38,16 @@ class DatasetWriter:
     nothing was written. On any exception the unfinished files are removed.
     """
 
-    def __init__(self, folder: Path, header: Header, overwrite: bool = False) -> None:
-        if folder.exists() and not overwrite:
-            raise UserError(f"{folder} exists already. Choose another --out, or add --overwrite.")
+    def __init__(
+        self, folder: Path, header: Header, overwrite: bool = False, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        refuse_existing(folder, overwrite)
         self.folder = folder
         self.header = header
+        self.shard_bytes = shard_bytes
         self.partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-        self.splits: dict[Split, _Spool] = {}
+        self.spools: dict[Split, ShardSpool] = {}
+        self.finished: dict[Split, int] = {}
 
     def __enter__(self) -> Self:
         self.partial.mkdir(parents=True)
@@ -61,25 +55,13 @@ class DatasetWriter:
 
     def add(self, split: Split, episode: Episode) -> None:
         episode.check()
-        expected = (self.header.height, self.header.width, self.header.channels)
-        if episode.frames.shape[1:] != expected:
-            raise UserError(
-                f"{episode.name}: expected frames of {expected} (height, width, channels) as in "
-                f"the rest of the dataset, got {episode.frames.shape[1:]}."
-            )
-        for what, names, rows in (
-            ("action", self.header.action_names, episode.actions),
-            ("state", self.header.state_names, episode.states),
-        ):
-            size = 0 if rows is None else rows.shape[1]
-            if size != len(names):
-                raise UserError(
-                    f"{episode.name}: expected {len(names)} {what} numbers ({', '.join(names)}), "
-                    f"got {size}."
-                )
-        if split not in self.splits:
-            self.splits[split] = _Spool(self.partial / f"{split}.raw")
-        self.splits[split].add(episode)
+        if split not in self.spools:
+            path = self.partial / shard_name(split, self.finished.get(split, 0))
+            self.spools[split] = ShardSpool(path, self.header).__enter__()
+        spool = self.spools[split]
+        spool.add(episode.frames, episode.actions, episode.states, episode.name)
+        if spool.num_bytes >= self.shard_bytes:
+            self._finish_shard(split)
 
     def __exit__(
         self,
@@ -89,97 +71,104 @@ class DatasetWriter:
     ) -> None:
         try:
             if kind is None:
-                self._finish()
+                for split in list(self.spools):
+                    self._finish_shard(split)
+                publish(self.partial, self.folder, self.header)
         finally:
-            for spool in self.splits.values():
-                spool.close()
+            for spool in self.spools.values():
+                spool.__exit__(kind, error, trace)
             shutil.rmtree(self.partial, ignore_errors=True)
 
-    def _finish(self) -> None:
-        if "train" not in self.splits:
-            raise UserError("There is no episode to train on, so nothing was written.")
-        spec = self._spec()
-        for split, spool in self.splits.items():
-            spool.write_hdf5(self.partial / f"{split}.h5", spec)
-        replaced = self.partial.with_name(self.partial.name + "-replaced")
-        if self.folder.exists():
-            os.replace(self.folder, replaced)
-        os.replace(self.partial, self.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
-
-    def _spec(self) -> ClipSpec:
-        header, train = self.header, self.splits["train"]
-        commands = np.concatenate([rows[:-1] for rows in train.actions])
-        state = None
-        if header.state_names:
-            state = _vector_spec(
-                header.state_names, header.state_units, np.concatenate(train.states)
-            )
-        return ClipSpec(
-            height=header.height,
-            width=header.width,
-            channels=header.channels,
-            fps=header.fps,
-            action=_vector_spec(header.action_names, header.action_units, commands),
-            state=state,
-            source=header.source,
-        )
+    def _finish_shard(self, split: Split) -> None:
+        spool = self.spools[split]
+        spool.finish()
+        del self.spools[split]
+        spool.__exit__(None, None, None)
+        self.finished[split] = self.finished.get(split, 0) + 1
 
 
-class _Spool:
-    """One split while it grows: pixels in a raw file, the small columns in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file = self._open(path)
-        self.frame_shape: tuple[int, ...] = ()
-        self.actions: list[NDArray[np.float32]] = []
-        self.states: list[NDArray[np.float32]] = []
-        self.lengths: list[int] = []
-
-    def add(self, episode: Episode) -> None:
-        self.file.write(np.ascontiguousarray(episode.frames).data)
-        self.frame_shape = episode.frames.shape[1:]
-        no_effect = np.zeros((1, episode.actions.shape[1]), np.float32)
-        self.actions.append(np.concatenate([episode.actions, no_effect]).astype(np.float32))
-        if episode.states is not None:
-            self.states.append(episode.states.astype(np.float32))
-        self.lengths.append(len(episode.frames))
-
-    def write_hdf5(self, path: Path, spec: ClipSpec) -> None:
-        self.file.close()
-        lengths = np.array(self.lengths, np.int32)
-        shape = (int(lengths.sum()), *self.frame_shape)
-        raw = np.memmap(self.path, np.uint8, "r", shape=shape)
-        with h5py.File(path, "w") as file:
-            pixels = file.create_dataset("pixels", shape, np.uint8)
-            for row in range(0, len(raw), COPY_ROWS):
-                pixels[row : row + COPY_ROWS] = raw[row : row + COPY_ROWS]
-            file["action"] = np.concatenate(self.actions)
-            if self.states:
-                file["state"] = np.concatenate(self.states)
-            file["ep_len"] = lengths
-            file["ep_offset"] = np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)])
-            file.attrs["clip_spec"] = spec.to_json()
-        del raw
-        self.path.unlink()
-
-    def close(self) -> None:
-        self.file.close()
-
-    def _open(self, path: Path) -> BinaryIO:
-        return path.open("wb")
+def refuse_existing(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not overwrite:
+        raise UserError(f"{folder} exists already. Choose another --out, or add --overwrite.")
 
 
-def _vector_spec(names: Sequence[str], units: Sequence[str], rows: NDArray[Any]) -> VectorSpec:
-    rows64 = rows.astype(np.float64)
-    std = rows64.std(axis=0)
-    std[std < 1e-8] = 1.0
-    return VectorSpec(
-        names=tuple(names),
-        units=tuple(units),
-        mean=tuple(rows64.mean(axis=0).tolist()),
-        std=tuple(std.tolist()),
-        low=tuple(rows64.min(axis=0).tolist()),
-        high=tuple(rows64.max(axis=0).tolist()),
+def shard_name(split: Split, number: int) -> str:
+    return f"{split}-{number:05d}.h5"
+
+
+def publish(partial: Path, folder: Path, header: Header) -> ClipSpec:
+    """Finished shards in `partial` -> the dataset `folder`; can be repeated until it succeeds."""
+    shards = {
+        split: [
+            shard
+            for shard in map(open_shard, sorted(partial.glob(f"{split}-*.h5")))
+            if shard is not None
+        ]
+        for split in SPLITS
+    }
+    if not shards["train"]:
+        raise UserError("There is no episode to train on, so nothing was written.")
+    spec = _spec(header, shards["train"])
+    for split in SPLITS:
+        if shards[split]:
+            _write_split(partial / f"{split}.h5", shards[split], spec, header)
+    kept = {shard.path for mine in shards.values() if len(mine) > 1 for shard in mine}
+    for file in partial.iterdir():
+        if file.suffix != ".txt" and file.stem not in SPLITS and file not in kept:
+            file.unlink()
+    replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    if folder.exists():
+        os.replace(folder, replaced)
+    os.replace(partial, folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return spec
+
+
+def _write_split(path: Path, shards: list[Shard], spec: ClipSpec, header: Header) -> None:
+    """A split's one file: the one shard's copy, or an index over several."""
+    partial = path.with_suffix(".partial")
+    if len(shards) == 1:
+        shutil.copyfile(shards[0].path, partial)
+    with h5py.File(partial, "a" if len(shards) == 1 else "w") as file:
+        if len(shards) > 1:
+            _write_index(file, shards, spec)
+        file.attrs["clip_spec"] = spec.to_json()
+        if header.action_kinds:
+            file.attrs["action_kinds"] = json.dumps(header.action_kinds)
+    os.replace(partial, path)
+
+
+def _write_index(file: h5py.File, shards: list[Shard], spec: ClipSpec) -> None:
+    num_rows = sum(shard.num_rows for shard in shards)
+    frame_shape = (spec.height, spec.width, spec.channels)
+    pixels = h5py.VirtualLayout((num_rows, *frame_shape), "u1")
+    columns = {"action": spec.action} | ({"state": spec.state} if spec.state else {})
+    for name, vector in columns.items():
+        file.create_dataset(name, (num_rows, vector.size), np.float32)
+    start = 0
+    for shard in shards:
+        rows = slice(start, start + shard.num_rows)
+        pixels[rows] = h5py.VirtualSource(shard.path.name, "pixels", (shard.num_rows, *frame_shape))
+        for name in columns:
+            file[name][rows] = shard.rows(name)
+        start = rows.stop
+    file.create_virtual_dataset("pixels", pixels)
+    write_lengths(file, np.concatenate([shard.lengths for shard in shards]).tolist())
+
+
+def _spec(header: Header, train: Sequence[Shard]) -> ClipSpec:
+    action, state = Moments(), Moments()
+    for shard in train:
+        action.add(shard.commands())
+        if shard.has_states:
+            state.add(shard.rows("state"))
+    has_states = bool(header.state_names)
+    return ClipSpec(
+        height=header.height,
+        width=header.width,
+        channels=header.channels,
+        fps=header.fps,
+        action=action.vector_spec(header.action_names, header.action_units),
+        state=state.vector_spec(header.state_names, header.state_units) if has_states else None,
+        source=header.source,
     )

@@ -1,192 +1,196 @@
 """Scores of a trained model on a split, beside the rows that say what they are worth.
 
-Rows:
-    model             one sampled future a clip
-    copy_last         the last context frame, repeated
-    shuffled_actions  the same model, noise and context, told another clip's future actions (and
-                      states): how much the actions matter
+Clips are scored in groups, small enough to bound memory; what a group gave is a few numbers, which
+can be kept on disk so that an interrupted evaluation goes on where it stopped.
 
-Shape letters: P predicted frames, B batch, N clips.
+Shape letters: M metrics, S samples, P predicted frames, B clips of a group, N clips.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from framecast import __version__
 from framecast.clip import Clip
-from framecast.data.episodes import EpisodeStore
-from framecast.data.windows import Windows
-from framecast.errors import UserError
+from framecast.evaluation.baselines import copy_last, linear_motion
+from framecast.evaluation.calibration import Calibration
+from framecast.evaluation.clips import ProtocolClips, with_zero_actions
+from framecast.evaluation.groups import GroupScores, GroupStore
+from framecast.evaluation.networks import PerceptualDistance, VideoFeatures, WeightsFile
 from framecast.evaluation.protocols import Protocol
-from framecast.metrics import PSNR_VARIANT, SSIM_VARIANT, psnr, ssim
+from framecast.evaluation.sampling import (
+    batch_entries,
+    clip_noise,
+    clips_at_once,
+    sample_futures,
+)
+from framecast.evaluation.true_futures import Measures, TrueFutures
+from framecast.metrics import METRICS
 from framecast.models.base import VideoModel
-from framecast.training.runs import Run
-from framecast.training.schedules import latent_noise
 
-ROWS = {
-    "model": "model, one sample",
-    "copy_last": "copy the last frame",
-    "shuffled_actions": "model, shuffled actions",
-}
-BATCH_SIZE = 16
+__all__ = ["Evaluator", "ProtocolClips", "clip_noise", "copy_last"]
+
+DEFAULT_MEMORY_MB = 1000
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class ProtocolClips:
-    """The clips of a protocol, in stored order, and another clip's actions for each.
+class Evaluator:
+    """Scores a model, in evaluation mode, by a protocol.
 
     Attributes:
-        starts: (N,) first row of every clip in the store.
-        stranger: (N,) first row of the clip whose actions it is told when they are shuffled: the
-            one half the list further, which as a rule is another episode.
+        twin: a deterministic model of the same clips, scored beside it, or None.
+        networks: weights of lpips and fvd where they are wanted.
+        memory_mb: roughly what predicted frames may occupy.
+        world: the simulator of the clips, for true futures, or None.
     """
 
-    windows: Windows
-    starts: NDArray[np.int64]
-    stranger: NDArray[np.int64]
+    model: VideoModel[Any]
+    clips: ProtocolClips
+    protocol: Protocol
+    twin: VideoModel[Any] | None = None
+    networks: tuple[WeightsFile, ...] = ()
+    memory_mb: int = DEFAULT_MEMORY_MB
+    world: TrueFutures | None = None
 
-    @classmethod
-    def of(cls, dataset: Path, protocol: Protocol) -> ProtocolClips:
-        store = EpisodeStore.open(dataset, protocol.split)
-        windows = Windows(store, protocol.num_frames)
-        starts = windows.disjoint(first_only=protocol.windows == "first")
-        if len(starts) < 2:
-            raise UserError(
-                f"Scoring needs at least 2 clips of {protocol.num_frames} frames, to tell one the "
-                f"actions of the other; the {protocol.split} split has {len(starts)}."
+    def __post_init__(self) -> None:
+        store = self.clips.windows.store
+        for model in (self.model, self.twin):
+            if model is not None:
+                model.spec.require_same_signals(store.spec, whose=str(store.path))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def entries(self) -> int:
+        """Rollouts a batch."""
+        frames = self.clips.windows.store.pixels
+        return batch_entries(self.protocol, int(np.prod(frames.shape[1:])), self.memory_mb)
+
+    @cached_property
+    def groups(self) -> list[slice]:
+        size = clips_at_once(self.protocol, self.entries)
+        num_clips = len(self.clips)
+        return [slice(i, min(i + size, num_clips)) for i in range(0, num_clips, size)]
+
+    @cached_property
+    def metrics(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+        """Every metric of single frames, by name."""
+        metrics = {name: metric.function for name, metric in METRICS.items()}
+        for weights in self.networks:
+            if weights.kind == "lpips":
+                metrics[weights.name] = PerceptualDistance(weights).to(self.device)
+        return metrics
+
+    @cached_property
+    def video_features(self) -> VideoFeatures | None:
+        videos = [weights for weights in self.networks if weights.kind == "fvd"]
+        return VideoFeatures(videos[0]) if videos else None
+
+    def run(self, progress: Progress, kept: GroupStore | None = None) -> list[GroupScores]:
+        """The scores of every group, in order; those already in `kept` are read from there."""
+        done = []
+        for number, chosen in enumerate(self.groups):
+            group = kept.read(number) if kept is not None else None
+            if group is None:
+                group = self.score(chosen)
+                if kept is not None:
+                    kept.write(number, group)
+            done.append(group)
+            progress(chosen.stop - chosen.start)
+        return done
+
+    @torch.no_grad()
+    def score(self, chosen: slice) -> GroupScores:
+        """The scores of some of the clips."""
+        clip = self.clips.batch(chosen)
+        context = self.protocol.context
+        true = clip.float_frames(torch.float32)[context:].to(self.device)
+        values, samples = self._score_samples(clip, chosen, true)
+        rows = {"model": values}
+        for row, future in self._other_futures(clip, chosen):
+            rows[row] = self._per_frame(future[:, :, None].to(self.device), true)
+        calibration = None
+        if samples.shape[2] > 1:
+            drawn = samples.permute(2, 0, 1, 3, 4, 5)
+            calibration = Calibration.of(drawn, clip.frames[context:], clip.frames[context - 1])
+        measures: tuple[Measures, ...] = ()
+        if self.world is not None:
+            rows["world"], measures = self._score_world(self.world, clip, chosen, samples, true)
+        features = {}
+        if self.video_features is not None:
+            future = samples[:, :, 0].float() / 255
+            past = clip.float_frames(torch.float32)[:context]
+            features["model"] = self.video_features(torch.cat([past, future])).numpy()
+            features["true"] = self.video_features(clip.float_frames(torch.float32)).numpy()
+        arrays = {row: scores.cpu().numpy() for row, scores in rows.items()}
+        return GroupScores(tuple(self.metrics), arrays, calibration, features, measures)
+
+    def _score_world(
+        self, world: TrueFutures, clip: Clip, chosen: slice, samples: Tensor, true: Tensor
+    ) -> tuple[Tensor, tuple[Measures, ...]]:
+        """Scores (M, S, P, B) of the true futures as if a model had made them, and measures."""
+        assert clip.states is not None
+        values, measures = [], []
+        for index, place in enumerate(range(chosen.start, chosen.stop)):
+            futures = world.simulate(place)
+            frames = torch.from_numpy(futures.frames).permute(1, 0, 4, 2, 3).float() / 255
+            values.append(
+                self._per_frame(frames[:, None].to(self.device), true[:, index : index + 1])
             )
-        return cls(windows, starts, np.roll(starts, len(starts) // 2))
+            states = clip.states[self.protocol.context :, index]
+            sampled = samples[:, index].transpose(0, 1)
+            measures.append(world.score(futures, sampled, clip.frames[:, index], states))
+        return torch.cat(values, dim=-1), tuple(measures)
 
-    def __len__(self) -> int:
-        return len(self.starts)
+    def _score_samples(self, clip: Clip, chosen: slice, true: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (M, S, P, B) of every sample, and the samples as bytes (P, B, S, C, H, W)."""
+        on_device = clip.to(self.device)
+        places = range(chosen.start, chosen.stop)
+        values, samples = [], []
+        most = max(1, self.entries // len(places))
+        for first in range(0, self.protocol.num_samples, most):
+            part = range(first, min(first + most, self.protocol.num_samples))
+            futures = sample_futures(self.model, on_device, self.protocol, places, part)
+            values.append(self._per_frame(futures, true))
+            samples.append(futures.clamp(0, 1).mul(255).round().byte().cpu())
+        return torch.cat(values, dim=1), torch.cat(samples, dim=2)
 
-    def batch(self, chosen: slice) -> Clip:
-        return self.windows.at(self.starts[chosen])
+    def _per_frame(self, futures: Tensor, true: Tensor) -> Tensor:
+        """(P, B, S, C, H, W) and (P, B, C, H, W) -> (M, S, P, B)."""
+        steps = [
+            torch.stack([metric(future, truth[:, None]) for metric in self.metrics.values()])
+            for future, truth in zip(futures, true, strict=True)
+        ]
+        return torch.stack(steps, dim=1).permute(0, 3, 1, 2)
 
-    def with_strange_actions(self, clip: Clip, chosen: slice, num_context: int) -> Clip:
-        """The same frames and context, with the future actions and states of other clips."""
-        other = self.windows.at(self.stranger[chosen])
-        last = num_context - 1
-        actions = torch.cat([clip.actions[:last], other.actions[last:]])
-        states = None
-        if clip.states is not None and other.states is not None:
-            states = torch.cat([clip.states[:num_context], other.states[num_context:]])
-        return Clip(clip.frames, actions, states)
+    def _other_futures(self, clip: Clip, chosen: slice) -> Iterator[tuple[str, Tensor]]:
+        """Name and frames (P, B, C, H, W) of every row that has one future a clip."""
+        context = self.protocol.context
+        yield "copy_last", copy_last(clip, context)
+        if context >= 2:
+            yield "linear_motion", linear_motion(clip, context)
+        strange = self.clips.with_strange_actions(clip, chosen, context)
+        yield "shuffled_actions", self._one_future(self.model, strange, chosen)
+        yield "zero_actions", self._one_future(self.model, with_zero_actions(clip, context), chosen)
+        if self.protocol.prior == "sampled" and self.model.latent_dim:
+            yield "prior_mean", self._one_future(self.model, clip, chosen, mean=True)
+        if self.twin is not None:
+            yield "twin", self._one_future(self.twin, clip, chosen, mean=True)
 
-
-def num_passes(clips: ProtocolClips) -> int:
-    """How often `evaluate` calls its progress."""
-    return -(-len(clips) // BATCH_SIZE)
-
-
-def evaluate(
-    model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, progress: Progress
-) -> dict[str, dict[str, Any]]:
-    """Scores of every row over all clips; the model has to be in evaluation mode."""
-    model.spec.require_same_signals(clips.windows.store.spec, whose=str(clips.windows.store.path))
-    device = next(model.parameters()).device
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {row: [] for row in ROWS}
-    for first in range(0, len(clips), BATCH_SIZE):
-        chosen = slice(first, min(first + BATCH_SIZE, len(clips)))
-        clip = clips.batch(chosen)
-        noise = clip_noise(model, protocol, range(chosen.start, chosen.stop)).to(device)
-        true = clip.float_frames(torch.float32)[protocol.context :].to(device)
-        strange = clips.with_strange_actions(clip, chosen, protocol.context)
-        futures = {
-            "model": _predict(model, clip.to(device), protocol, noise),
-            "copy_last": copy_last(clip, protocol.context).to(device),
-            "shuffled_actions": _predict(model, strange.to(device), protocol, noise),
-        }
-        for row, future in futures.items():
-            parts[row].append((psnr(future, true).cpu(), ssim(future, true).cpu()))
-        progress(1)
-    return {row: _summary(batches) for row, batches in parts.items()}
-
-
-def copy_last(clip: Clip, num_context: int) -> Tensor:
-    """The last context frame for every predicted one: (P, B, C, H, W) in [0, 1]."""
-    frames = clip.float_frames(torch.float32)
-    return frames[num_context - 1].expand_as(frames[num_context:])
-
-
-def clip_noise(model: VideoModel[Any], protocol: Protocol, clips: range, sample: int = 0) -> Tensor:
-    """Noise named by seed, sample and clip, whatever else is in the batch: (P, B, Z)."""
-    shape = (protocol.horizon, 1, model.latent_dim)
-    seed = protocol.seed + 1_000_003 * sample
-    return torch.cat([latent_noise(shape, seed, step=clip) for clip in clips], dim=1)
-
-
-def write_scores(
-    run: Run,
-    protocol: Protocol,
-    clips: ProtocolClips,
-    scores: dict[str, dict[str, Any]],
-    weights: Path,
-) -> Path:
-    """The scores with all that decides them, as `evaluation/<protocol>.json` in the run folder."""
-    document = {
-        "protocol": protocol.to_dict()
-        | {
-            "psnr": PSNR_VARIANT,
-            "ssim": SSIM_VARIANT,
-            "latent": "one sample of the prior a clip",
-            "shuffled_actions": "future actions and states of the clip half the list further",
-            "data": clips.windows.store.spec.source,
-            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-            "framecast": __version__,
-            "torch": torch.__version__,
-        },
-        "scores": scores,
-    }
-    path = run.folder / "evaluation" / f"{protocol.name}.json"
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(document, indent=1) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def read_scores(run: Run, protocol_name: str) -> dict[str, Any]:
-    """Raises UserError when the run was not evaluated yet."""
-    path = run.folder / "evaluation" / f"{protocol_name}.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return {"protocol": document["protocol"], "scores": document["scores"]}
-    except FileNotFoundError:
-        raise UserError(
-            f"{run.folder} has no scores yet. Run `framecast evaluate {run.folder}` first."
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} does not hold scores. Evaluate the run again.") from None
-
-
-def _predict(model: VideoModel[Any], clip: Clip, protocol: Protocol, noise: Tensor) -> Tensor:
-    return model.predict(clip, protocol.context, noise, states_given=protocol.states == "given")
-
-
-def _summary(batches: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-    psnr_per_clip = torch.cat([batch[0] for batch in batches], dim=1)  # (P, N)
-    ssim_per_clip = torch.cat([batch[1] for batch in batches], dim=1)
-    return {
-        "psnr": float(psnr_per_clip.double().mean()),
-        "ssim": float(ssim_per_clip.double().mean()),
-        "psnr_per_step": psnr_per_clip.double().mean(dim=1).tolist(),
-        "ssim_per_step": ssim_per_clip.double().mean(dim=1).tolist(),
-        "num_clips": psnr_per_clip.shape[1],
-    }
+    def _one_future(
+        self, model: VideoModel[Any], clip: Clip, chosen: slice, mean: bool = False
+    ) -> Tensor:
+        protocol = replace(self.protocol, num_samples=1)
+        if mean:
+            protocol = replace(protocol, prior="mean")
+        places = range(chosen.start, chosen.stop)
+        return sample_futures(model, clip.to(self.device), protocol, places, range(1))[:, :, 0]

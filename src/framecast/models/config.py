@@ -132,3 +132,29 @@ class SpatialConfig(SvgConfig):
     @property
     def code_size(self) -> int:
         return 8
+
+
+@dataclass(frozen=True)
+class WarpConfig(ModelConfig):
+    """Our own model: it moves pixels, keeps a spatial state and learns its prior.
+
+    Args:
+        kind: warp.
+        condition: what it is told besides the frame.
+        num_flows: flow fields a step; as many things can move in different ways at one place.
+        latent_channels: channels of the spatial latent at an eighth of the size; 0 makes the model
+            deterministic.
+        fine_width: channels at half the size.
+        middle_width: channels at a quarter.
+        coarse_width: channels at an eighth, and of the recurrent state.
+        absolute_error: weight of the mean absolute error beside the mean squared error.
+    """
+
+    kind: str = "warp"
+    condition: Condition = "action+state"
+    num_flows: int = 4
+    latent_channels: int = 4
+    fine_width: int = 32
+    middle_width: int = 48
+    coarse_width: int = 96
+    absolute_error: float = 0.1

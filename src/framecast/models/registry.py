@@ -9,7 +9,13 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from framecast.models.config import CourseConfig, ModelConfig, SpatialConfig, SvgConfig
+from framecast.models.config import (
+    CourseConfig,
+    ModelConfig,
+    SpatialConfig,
+    SvgConfig,
+    WarpConfig,
+)
 
 if TYPE_CHECKING:
     from framecast.clip import ClipSpec
@@ -28,6 +34,7 @@ KINDS = {
     "course": Kind(CourseConfig, "framecast.models.course:CourseModel"),
     "svg": Kind(SvgConfig, "framecast.models.course:CourseModel"),
     "spatial": Kind(SpatialConfig, "framecast.models.course:CourseModel"),
+    "warp": Kind(WarpConfig, "framecast.models.warp:WarpModel"),
 }
 
 

@@ -7,6 +7,7 @@ frictions, execution noise and the drift of the gripper's yaw come from a hidden
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -36,6 +37,24 @@ YAW_DRIFT = 0.02  # radians, standard deviation a step
 SETTLE_STEPS = 20
 SUBSTEPS = round(1 / (CONTROL_HZ * TIMESTEP))
 Observation = dict[str, NDArray[Any]]
+WHOLE_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+# MuJoCo's own handler appends every warning to MUJOCO_LOG.TXT in the working directory; `step`
+# reads them from the simulation's data instead.
+mujoco.set_mju_user_warning(lambda _: None)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a scene: the physics, the arm's target and drift, the hidden random stream.
+
+    Masses and frictions belong to the scene and are no part of it. Opaque outside this module.
+    """
+
+    physics: NDArray[np.float64]
+    target: NDArray[np.float64]
+    yaw: float
+    hidden: dict[str, Any]
 
 
 class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -86,20 +105,11 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         super().reset(seed=seed)
         visible_seed, default_hidden_seed = self.np_random.integers(2**63, size=2).tolist()
-        hidden_seed = (options or {}).get("hidden_seed", default_hidden_seed)
-        self._hidden = np.random.default_rng(hidden_seed)
         self.scene: Scene = random_scene(np.random.default_rng(visible_seed))
-        self.model: Any = mujoco.MjModel.from_xml_string(to_mjcf(self.scene, self._hidden))
-        self.data: Any = mujoco.MjData(self.model)
+        self._build((options or {}).get("hidden_seed", default_hidden_seed))
         self._home = self.scene.start.copy()
         self._target = self.scene.start.copy()
         self._yaw = 0.0
-        things = range(len(self.scene.things))
-        self._things = np.array([self.model.body(f"thing_{index}").id for index in things])
-        self._arm = np.array([self.model.body(name).id for name in ARM_BODIES])
-        self.renderer = Renderer(
-            self.model, self.image_size, Appearance(self.model, self.scene), self.camera
-        )
         self._raise_above_things()
         self._command(gripper=-1.0)
         mujoco.mj_forward(self.model, self.data)
@@ -108,18 +118,45 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        command = np.clip(action, -self.bound, self.bound).astype(np.float64)
-        moved = command[:3] + self._hidden.normal(0, EXECUTION_NOISE, 3)
-        position = self.end_effector()  # behind the target where something blocks the way
-        lag = np.clip(self._target - position, -MAX_LAG, MAX_LAG)
-        self._target = np.clip(position + lag + moved, REACH_LOW, REACH_HIGH)
-        self._yaw = 0.9 * self._yaw + self._hidden.normal(0, YAW_DRIFT)
-        self._command(gripper=float(command[3]))
-        mujoco.mj_step(self.model, self.data, nstep=SUBSTEPS)
-        if self.data.warning.number.any():
-            raise RuntimeError("the pusher's simulation diverged")
+        noise = self._hidden.normal(0, EXECUTION_NOISE, 3)
+        self._advance(action, noise, self._hidden.normal(0, YAW_DRIFT))
         mujoco.mj_forward(self.model, self.data)
         return self._observation(), 0.0, False, False, self._info()
+
+    def try_out(self, action: NDArray[np.float32]) -> NDArray[np.float64]:
+        """A step without noise and without a picture, for planning in the simulator itself.
+
+        Returns the places (N, 3) of the objects. Take a `snapshot` before, `restore` it after.
+        """
+        self._advance(action, np.zeros(3), 0.0)
+        mujoco.mj_kinematics(self.model, self.data)
+        places: NDArray[np.float64] = self.data.xpos[self._things].copy()
+        return places
+
+    def snapshot(self) -> Snapshot:
+        """The present moment, for `restore` and `resume` in the same episode."""
+        physics = np.zeros(mujoco.mj_stateSize(self.model, WHOLE_STATE))
+        mujoco.mj_getState(self.model, self.data, physics, WHOLE_STATE)
+        return Snapshot(
+            physics, self._target.copy(), self._yaw, dict(self._hidden.bit_generator.state)
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a moment of this episode; the same actions then lead to the same frames."""
+        mujoco.mj_setState(self.model, self.data, snapshot.physics, WHOLE_STATE)
+        self._hidden.bit_generator.state = snapshot.hidden
+        self._target, self._yaw = snapshot.target.copy(), snapshot.yaw
+        mujoco.mj_forward(self.model, self.data)
+
+    def resume(self, snapshot: Snapshot, hidden_seed: int) -> tuple[Observation, dict[str, Any]]:
+        """Go on from a moment of this episode under the hidden physics of another seed.
+
+        What can be seen stays as it was; the same commands lead to another future.
+        """
+        self._build(hidden_seed)
+        fresh = dict(self._hidden.bit_generator.state)
+        self.restore(replace(snapshot, hidden=fresh))
+        return self._observation(), self._info()
 
     def render(self) -> NDArray[np.uint8]:
         """The present picture, (image_size, image_size, 3) uint8."""
@@ -133,6 +170,32 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """x, y, z in metres."""
         position: NDArray[np.float64] = self.data.site("end_effector").xpos
         return position.copy()
+
+    def _build(self, hidden_seed: int) -> None:
+        """The physics of this scene, with the masses and frictions of a hidden seed."""
+        self._hidden = np.random.default_rng(hidden_seed)
+        self.model: Any = mujoco.MjModel.from_xml_string(to_mjcf(self.scene, self._hidden))
+        self.data: Any = mujoco.MjData(self.model)
+        things = range(len(self.scene.things))
+        self._things = np.array([self.model.body(f"thing_{index}").id for index in things])
+        self._arm = np.array([self.model.body(name).id for name in ARM_BODIES])
+        self.renderer = Renderer(
+            self.model, self.image_size, Appearance(self.model, self.scene), self.camera
+        )
+
+    def _advance(
+        self, action: NDArray[np.float32], noise: NDArray[np.float64], yaw_noise: float
+    ) -> None:
+        command = np.clip(action, -self.bound, self.bound).astype(np.float64)
+        moved = command[:3] + noise
+        position = self.end_effector()  # behind the target where something blocks the way
+        lag = np.clip(self._target - position, -MAX_LAG, MAX_LAG)
+        self._target = np.clip(position + lag + moved, REACH_LOW, REACH_HIGH)
+        self._yaw = 0.9 * self._yaw + yaw_noise
+        self._command(gripper=float(command[3]))
+        mujoco.mj_step(self.model, self.data, nstep=SUBSTEPS)
+        if self.data.warning.number.any():
+            raise RuntimeError("the pusher's simulation diverged")
 
     def _raise_above_things(self) -> None:
         """Start above whatever lies under the gripper."""

@@ -6,10 +6,9 @@ Optional are `aux1_image` (BAIR's second camera, the one that papers use), and `
 
 from __future__ import annotations
 
-import re
+import dataclasses
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,25 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framecast.data.episodes import Split
+from framecast.data.formats.bair import ASSUMED_FPS, BAIR, POSITION, natural
 from framecast.data.formats.base import (
+    Keys,
     RawEpisode,
     Signals,
     check_image_size,
+    choose,
     commands,
+    kinds_by_name,
     numbered,
+    require_inside,
 )
 from framecast.errors import UserError
 
-BAIR = Signals(
-    action_names=("dx", "dy", "close_nstep", "up_nstep"),
-    action_units=("m", "m", "1", "1"),
-    action_kinds=("displacement",) * 4,
-)
-POSITION = (("x", "y", "z"), ("m", "m", "m"))
-ASSUMED_FPS = 5.0
 MAX_BYTES = 4 * 2**30
 BAIR_CAMERA = "aux1_image"
 STATE_KEYS = ("endeffector_pos", "state")
+LOOKED_AT = 64  # files that may be broken before the first sound one
+Arrays = dict[str, NDArray[np.generic]]
 
 
 class NpzReader:
@@ -44,26 +43,28 @@ class NpzReader:
     format: ClassVar[str] = "npz"
     own_splits: list[Split] | None = None
 
-    def __init__(self, path: Path, camera: str | None) -> None:
-        self.files = sorted(path.glob("*.npz"), key=_number) if path.is_dir() else [path]
+    def __init__(self, path: Path, keys: Keys) -> None:
+        self.root = path
+        self.files = sorted(path.glob("*.npz"), key=natural) if path.is_dir() else [path]
         if not self.files:
             raise UserError(f"{path} holds no .npz file.")
-        first = _load(self.files[0])
+        file, first = self._first()
         images = [key for key, values in first.items() if values.ndim == 4]
-        wanted = camera or (BAIR_CAMERA if BAIR_CAMERA in first else "image")
-        if wanted not in images:
-            raise UserError(
-                f"{self.files[0]} has no images (T, H, W, 3) named {wanted!r}; it has "
-                f"{', '.join(images) or 'none'}. Choose one with --camera."
-            )
-        if "action" not in first:
-            raise UserError(f"{self.files[0]} has no 'action'; its keys are {', '.join(first)}.")
-        self.camera = wanted
-        self.state_key = next((key for key in STATE_KEYS if key in first), None)
-        self.signals = _signals(first, self.state_key)
+        if not images:
+            raise UserError(f"{file} has no images (T, H, W, 3); its keys are {', '.join(first)}.")
+        self.camera = choose(keys.camera, images, (BAIR_CAMERA, "image"), "camera")
+        vectors = [key for key, values in first.items() if values.ndim == 2]
+        if keys.action is None and "action" not in vectors:
+            raise UserError(f"{file} has no 'action'; its keys are {', '.join(first)}.")
+        self.action_key = choose(keys.action, vectors, ("action",), "action")
+        usual = next((key for key in STATE_KEYS if key in vectors), None)
+        self.state_key = choose(keys.state, vectors, (), "state") if keys.state else usual
+        self.signals = self._signals(first)
+        self.frames_hint = len(first[self.camera])
         self.fps = ASSUMED_FPS
         self.what = f"{len(self.files)} npz episodes, images {self.camera!r}"
         self.notes = [f"npz files name no frame rate: {ASSUMED_FPS:g} a second assumed"]
+        self.faults: list[str] = []
 
     @staticmethod
     def fits(path: Path) -> bool:
@@ -76,36 +77,44 @@ class NpzReader:
 
     def read(self, index: int, every: int) -> RawEpisode:
         path = self.files[index]
+        require_inside(self.root, path)
         arrays = _load(path)
-        for key in (self.camera, "action", self.state_key):
+        for key in (self.camera, self.action_key, self.state_key):
             if key is not None and key not in arrays:
                 raise UserError(f"{path} has no {key!r}, which {self.files[0].name} has.")
         images = _images(arrays[self.camera], f"{path}: {self.camera!r}")
-        actions = commands(_numbers(arrays["action"], path, "action"), len(images), str(path))
+        table = _numbers(arrays[self.action_key], path, self.action_key)
+        actions = commands(table, len(images), str(path))
         states = None
         if self.state_key is not None:
             states = _numbers(arrays[self.state_key], path, self.state_key)
-        return RawEpisode(path.stem, _every(images, every), actions, states)
+        return RawEpisode(str(path), iter(images[::every]), actions, states)
+
+    def _first(self) -> tuple[Path, Arrays]:
+        """The first file that can be read, to learn the keys from."""
+        fault: UserError | None = None
+        for file in self.files[:LOOKED_AT]:
+            try:
+                return file, _load(file)
+            except UserError as error:
+                fault = fault or error
+        assert fault is not None
+        raise fault
+
+    def _signals(self, arrays: Arrays) -> Signals:
+        num_actions = arrays[self.action_key].shape[-1]
+        num_states = 0 if self.state_key is None else arrays[self.state_key].shape[-1]
+        state_names, state_units = numbered("state", num_states), ("1",) * num_states
+        if self.state_key == "endeffector_pos" and num_states == 3:
+            state_names, state_units = POSITION
+        if num_actions == len(BAIR.action_names) and BAIR_CAMERA in arrays:
+            return dataclasses.replace(BAIR, state_names=state_names, state_units=state_units)
+        names = numbered("action", num_actions)
+        kinds = kinds_by_name(names, "displacement")
+        return Signals(names, ("1",) * num_actions, kinds, state_names, state_units)
 
 
-def _every(images: NDArray[np.uint8], every: int) -> Iterator[NDArray[np.uint8]]:
-    return iter(images[::every])
-
-
-def _signals(arrays: dict[str, NDArray[np.generic]], state_key: str | None) -> Signals:
-    num_actions = arrays["action"].shape[-1]
-    names, units, kinds = numbered("action", num_actions), ("1",) * num_actions, BAIR.action_kinds
-    if num_actions == 4 and BAIR_CAMERA in arrays:
-        names, units = BAIR.action_names, BAIR.action_units
-    kinds = ("displacement",) * num_actions
-    num_states = 0 if state_key is None else arrays[state_key].shape[-1]
-    state_names, state_units = numbered("state", num_states), ("1",) * num_states
-    if state_key == "endeffector_pos" and num_states == 3:
-        state_names, state_units = POSITION
-    return Signals(names, units, kinds, state_names, state_units)
-
-
-def _load(path: Path) -> dict[str, NDArray[np.generic]]:
+def _load(path: Path) -> Arrays:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -134,8 +143,3 @@ def _numbers(values: NDArray[np.generic], path: Path, key: str) -> NDArray[np.fl
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise UserError(f"{path}: expected numbers (T, N) in {key!r}, got {values.shape}.")
     return values.astype(np.float32)
-
-
-def _number(path: Path) -> tuple[int, str]:
-    digits = re.findall(r"\d+", path.stem)
-    return (int(digits[-1]) if digits else -1, path.name)

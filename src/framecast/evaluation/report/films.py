@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from framecast import pictures
 from framecast.clip import Clip
 from framecast.data.windows import Windows
-from framecast.evaluation.evaluate import ProtocolClips, clip_noise
+from framecast.evaluation.clips import ProtocolClips
 from framecast.evaluation.protocols import Protocol
+from framecast.evaluation.sampling import sample_futures
 from framecast.models.base import VideoModel
 
 NUM_CLIPS = 4
-NUM_SAMPLES = 3
+NUM_SAMPLES = 3  # in a film
+NUM_SHOWN = 8  # to choose from with the slider
 
 
 @dataclass(frozen=True)
@@ -27,46 +30,81 @@ class ClipPictures:
         number: its place in the list of test clips.
         film: GIF of the truth beside sampled futures.
         strip: PNG with truth, prediction and difference for every scored step.
+        sheet: PNG of all frames: the truth in the first row, a sample in every further one.
+        num_frames: columns of the sheet.
+        num_samples: samples in the sheet.
     """
 
     number: int
     film: bytes
     strip: bytes
+    sheet: bytes
+    num_frames: int
+    num_samples: int
 
 
 def picture_clips(
     model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, film_frames: int
 ) -> list[ClipPictures]:
     """Films and strips of a few clips, spread evenly over the test clips, not chosen by eye."""
-    numbers = np.unique(np.linspace(0, len(clips) - 1, NUM_CLIPS).astype(int)).tolist()
-    return [_picture(model, clips, protocol, film_frames, number) for number in numbers]
+    return [_picture(model, clips, protocol, film_frames, n) for n in spread(len(clips))]
+
+
+def spread(num_clips: int) -> list[int]:
+    """The places of the clips that are shown."""
+    numbers: list[int] = np.unique(np.linspace(0, num_clips - 1, NUM_CLIPS).astype(int)).tolist()
+    return numbers
 
 
 def _picture(
     model: VideoModel[Any], clips: ProtocolClips, protocol: Protocol, film_frames: int, number: int
 ) -> ClipPictures:
-    clip = _longer(clips, number, max(protocol.num_frames, film_frames))
-    true = clip.float_frames(torch.float32)
-    horizon = clip.num_frames - protocol.context
-    films = {"truth": pictures.to_uint8(true[:, 0].numpy())}
-    for sample in range(NUM_SAMPLES):
-        future = _sample(model, clip, protocol, number, sample, horizon)
-        whole = torch.cat([true[: protocol.context], future])
-        films[f"future {sample + 1}"] = pictures.to_uint8(whole[:, 0].numpy())
+    truth, futures = imagined(model, clips, protocol, film_frames, number, NUM_SHOWN)
+    films = {"truth": truth}
+    films |= {f"future {i + 1}": future for i, future in enumerate(futures[:NUM_SAMPLES])}
     scored = slice(protocol.context, protocol.num_frames)
-    truth, predicted = films["truth"][scored], films["future 1"][scored]
     rows = {
-        "truth": truth,
-        "predicted": predicted,
-        "difference": pictures.difference(predicted, truth),
+        "truth": truth[scored],
+        "predicted": futures[0][scored],
+        "difference": pictures.difference(futures[0][scored], truth[scored]),
     }
-    steps = [f"+{step + 1}" for step in range(len(truth))]
-    fps = model.spec.fps
+    steps = [f"+{step + 1}" for step in range(len(truth[scored]))]
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in (truth, *futures)])
     return ClipPictures(
         number,
-        pictures.film(films, protocol.context, fps),
+        pictures.film(films, protocol.context, model.spec.fps),
         pictures.png(pictures.strip(rows, steps, scale=2)),
+        pictures.png(Image.fromarray(sheet)),
+        len(truth),
+        len(futures),
     )
+
+
+def imagined(
+    model: VideoModel[Any],
+    clips: ProtocolClips,
+    protocol: Protocol,
+    num_frames: int,
+    number: int,
+    num_samples: int,
+) -> tuple[pictures.Frames, list[pictures.Frames]]:
+    """A clip and sampled futures of it, (T, H, W, 3) bytes each, context included.
+
+    Longer than the protocol's clip where its episode goes on, up to `num_frames`.
+    """
+    clip = _longer(clips, number, max(protocol.num_frames, num_frames))
+    if protocol.prior == "mean" or not model.latent_dim:
+        num_samples = 1
+    longer = replace(protocol, horizon=clip.num_frames - protocol.context)
+    device = next(model.parameters()).device
+    place = range(number, number + 1)
+    drawn = sample_futures(model, clip.to(device), longer, place, range(num_samples)).cpu()
+    context = clip.float_frames(torch.float32)
+    futures = [
+        pictures.to_uint8(torch.cat([context[: protocol.context, 0], drawn[:, 0, sample]]).numpy())
+        for sample in range(num_samples)
+    ]
+    return pictures.to_uint8(context[:, 0].numpy()), futures
 
 
 def _longer(clips: ProtocolClips, number: int, num_frames: int) -> Clip:
@@ -76,18 +114,3 @@ def _longer(clips: ProtocolClips, number: int, num_frames: int) -> Clip:
     end = int(store.ep_offset[episode] + store.ep_len[episode])
     length = min(num_frames, end - int(start))
     return Windows(store, length).at(np.array([start]))
-
-
-def _sample(
-    model: VideoModel[Any],
-    clip: Clip,
-    protocol: Protocol,
-    number: int,
-    sample: int,
-    horizon: int,
-) -> torch.Tensor:
-    device = next(model.parameters()).device
-    longer = Protocol(**(protocol.to_dict() | {"horizon": horizon}))  # type: ignore[arg-type]
-    noise = clip_noise(model, longer, range(number, number + 1), sample).to(device)
-    given = protocol.states == "given"
-    return model.predict(clip.to(device), protocol.context, noise, given).cpu()

@@ -1,0 +1,192 @@
+"""Our own model: the next frame is the present one, moved.
+
+Robot video is mostly things that move over a background that does not. At every step a small
+network predicts several flow fields, along which the present frame is warped, and masks that
+compose the warped frames with the last context frame, with a canvas that remembers what was seen
+before, and with newly painted pixels (after CDNA, Finn 2016, and SAVP, Lee 2018). Each flow also
+carries a confidence that is predicted where a thing is and moves with it, so that the outline of a
+moving thing need not be guessed at the place where it will be. State and latent are spatial (as in
+Villegas 2019); the prior is learned. warp_networks.py holds the parts.
+
+Trained on its own rollouts. Without latent channels it is its own deterministic twin.
+
+Shape letters: T frames, K context frames, B batch, C H W image, A action, S state, N condition,
+L latent channels, Z latent numbers (L h w), D coarse channels at h w = H/8 W/8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from framecast.clip import Clip, ClipSpec
+from framecast.errors import UserError
+from framecast.models.base import Loss, RolloutState, VideoModel
+from framecast.models.conditioning import Conditioner
+from framecast.models.config import WarpConfig
+from framecast.models.warp_networks import (
+    STRIDE,
+    Compositor,
+    ConditionEmbedding,
+    FrameEncoder,
+    LatentHead,
+    MotionDecoder,
+    SpatialLSTM,
+)
+
+STATE_ERROR_WEIGHT = 1e-3  # only the linear state head learns from it
+
+
+@dataclass(frozen=True)
+class WarpState(RolloutState):
+    """Attributes:
+    frame: (B, C, H, W) the latest, true or predicted
+    context: (B, C, H, W) the last context frame
+    canvas: (B, C, H, W) what was seen before
+    hidden, cell: (B, D, h, w) of the spatial LSTM
+    """
+
+    frame: Tensor
+    context: Tensor
+    canvas: Tensor
+    hidden: Tensor
+    cell: Tensor
+
+
+class WarpModel(VideoModel[WarpState]):
+    """The flow-compositing model. Raises UserError for clips it cannot be built for."""
+
+    def __init__(self, config: WarpConfig, spec: ClipSpec, num_context: int) -> None:
+        height, width = spec.height // STRIDE, spec.width // STRIDE
+        super().__init__(spec, num_context, config.latent_channels * height * width)
+        if spec.height % STRIDE or spec.width % STRIDE:
+            raise UserError(
+                f"The warp model takes frames whose sides are multiples of {STRIDE}, got "
+                f"{spec.width}x{spec.height}. Import with another --size."
+            )
+        self.config = config
+        self.grid = (height, width)
+        widths = (config.fine_width, config.middle_width, config.coarse_width)
+        self.conditioner = Conditioner(config.condition, spec)
+        self.encoder = FrameEncoder(spec.channels, widths)
+        self.place = nn.Parameter(0.02 * torch.randn(1, widths[2], height, width))
+        self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
+        self.lstm = SpatialLSTM(widths[2] + config.latent_channels, widths[2])
+        self.compositor = Compositor(config.num_flows, spec.channels)
+        self.decoder = MotionDecoder(widths, self.compositor.num_maps)
+        self.compositor.initialise(self.decoder.head)
+        if config.latent_channels:
+            self.prior = LatentHead(2 * widths[2], config.latent_channels)
+            self.posterior = LatentHead(2 * widths[2], config.latent_channels)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def uses_states(self) -> bool:
+        return self.conditioner.state is not None
+
+    def loss(self, clip: Clip, beta: float, feed_truth: Tensor, noise: Tensor) -> Loss:
+        frames = clip.float_frames(self.dtype)
+        states = self.conditioner.standard_states(clip.states)
+        conditions = self.conditioner(clip.actions, None if states is None else states[:-1])
+        next_codes = self._codes(frames[1:], frames[: self.num_context])
+        state = self._initial_state(frames[0], None)
+        predicted: list[Tensor] = []
+        divergences: list[Tensor] = []
+        for step, condition in enumerate(conditions):
+            if step < self.num_context:
+                state = replace(state, frame=frames[step], context=frames[step])
+            else:
+                fed = self.fed_frame(feed_truth[step], frames[step], predicted[-1])
+                state = replace(state, frame=fed)
+            frame, state, divergence = self._step(state, condition, noise[step], next_codes[step])
+            predicted.append(frame)
+            divergences.append(divergence)
+        error = torch.stack(predicted) - frames[1:]
+        reconstruction = error.square().mean()
+        sharpness = self.config.absolute_error * error.abs().mean()
+        kl_per_dimension = torch.stack(divergences).mean(dim=(0, 1))
+        kl = kl_per_dimension.sum()
+        state_error = kl.new_zeros(())
+        if states is not None:
+            guess = self.conditioner.next_state(states[:-1], clip.actions)
+            state_error = (guess - states[1:]).square().mean()
+        total = reconstruction + sharpness + beta * kl + STATE_ERROR_WEIGHT * state_error
+        per_dimension = kl_per_dimension if self.latent_dim else None
+        return Loss(total, reconstruction, kl, state_error, per_dimension)
+
+    def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> WarpState:
+        frames = frames.to(self.dtype)
+        standard = self.conditioner.standard_states(states)
+        next_codes = self._codes(frames[1:], frames[: self.num_context])
+        state = self._initial_state(frames[0], None if standard is None else standard[0])
+        for step, action in enumerate(actions):
+            state = replace(state, frame=frames[step], context=frames[step])
+            condition = self.conditioner(action, None if standard is None else standard[step])
+            _, state, _ = self._step(state, condition, None, next_codes[step])
+        robot_state = None if standard is None else standard[-1]
+        return replace(state, frame=frames[-1], context=frames[-1], robot_state=robot_state)
+
+    def imagine(
+        self,
+        state: WarpState,
+        action: Tensor,
+        noise: Tensor | None = None,
+        robot_state: Tensor | None = None,
+    ) -> tuple[Tensor, WarpState]:
+        condition = self.conditioner(action, state.robot_state)
+        frame, next_state, _ = self._step(state, condition, noise, None)
+        standard = state.robot_state
+        if standard is not None and robot_state is None:
+            standard = self.conditioner.next_state(standard, action)
+        elif standard is not None:
+            standard = self.conditioner.standard_states(robot_state)
+        return frame, replace(next_state, frame=frame, robot_state=standard)
+
+    def _step(
+        self, state: WarpState, condition: Tensor, noise: Tensor | None, next_code: Tensor | None
+    ) -> tuple[Tensor, WarpState, Tensor]:
+        """The next frame, the state but for that frame, and the divergence (B, Z).
+
+        The latent comes from the posterior where the next frame's code is given, else from the
+        prior; without noise it is the distribution's mean.
+        """
+        fine, middle, coarse = self.encoder(state.frame, state.context)
+        for_coarse, for_middle = self.embed_condition(condition.to(self.dtype))
+        coarse = coarse + for_coarse + self.place
+        latent, divergence = self._latent(coarse, state.hidden, noise, next_code)
+        hidden, cell = self.lstm(torch.cat([coarse, latent], dim=1), state.hidden, state.cell)
+        maps = self.decoder(hidden, middle, fine, for_middle)
+        frame, canvas = self.compositor(maps, state.frame, state.context, state.canvas)
+        return frame, replace(state, canvas=canvas, hidden=hidden, cell=cell), divergence
+
+    def _latent(
+        self, coarse: Tensor, hidden: Tensor, noise: Tensor | None, next_code: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        batch_size = len(coarse)
+        if not self.latent_dim:
+            empty = coarse.new_zeros(batch_size, 0, *self.grid)
+            return empty, hidden.new_zeros(batch_size, 0)
+        prior = self.prior(torch.cat([coarse, hidden.to(coarse.dtype)], dim=1))
+        chosen, divergence = prior, prior.mean.new_zeros(batch_size, self.latent_dim)
+        if next_code is not None:
+            chosen = self.posterior(torch.cat([coarse, next_code.to(coarse.dtype)], dim=1))
+            divergence = chosen.kl_from(prior).flatten(1)
+        latent = chosen.mean
+        if noise is not None:
+            latent = chosen.sample(noise.to(self.dtype).view_as(latent))
+        return latent, divergence
+
+    def _codes(self, frames: Tensor, context: Tensor) -> Tensor:
+        """Coarse features (T - 1, B, D, h, w) of the true next frames, for the posterior."""
+        num_steps, batch_size = frames.shape[:2]
+        if not self.latent_dim or not num_steps:
+            return frames.new_zeros(num_steps, 0)
+        sources = torch.stack([context[min(step, len(context) - 1)] for step in range(num_steps)])
+        coarse: Tensor = self.encoder(frames.flatten(0, 1), sources.flatten(0, 1))[2]
+        return coarse.view(num_steps, batch_size, *coarse.shape[1:])
+
+    def _initial_state(self, frame: Tensor, robot_state: Tensor | None) -> WarpState:
+        zeros = frame.new_zeros(len(frame), self.config.coarse_width, *self.grid)
+        return WarpState(robot_state, frame, frame, frame, zeros, zeros)

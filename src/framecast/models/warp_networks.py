@@ -1,0 +1,190 @@
+"""The parts of the warp model: encoder, spatial LSTM, latent heads, decoder and compositor.
+
+Features are normalised in groups of channels (Wu 2018), within a frame, so that a frame does not
+depend on its batch mates. The first layer is not: there a picture's own contrast is all there is.
+
+Shape letters: B batch, C image channels, H W image, h w = H/8 W/8, F M D fine, middle and coarse
+channels at H/2, H/4 and H/8, L latent channels, K flows.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from framecast.models.distributions import Gaussian
+
+STRIDE = 8
+FLOW_UNIT = 4.0  # pixels of motion for a network output of 1
+CONDITION_HIDDEN = 64
+STATIC_LEAD = 2.0  # first logit of the present frame's mask: to begin with, nothing changes
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(16, max(1, channels // 8)), channels)
+
+
+class FrameEncoder(nn.Module):
+    """A frame and the last context frame -> features at H/2, H/4 and H/8."""
+
+    def __init__(self, channels: int, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.fine = nn.Conv2d(2 * channels, fine, 4, 2, 1)
+        self.middle = nn.Conv2d(fine, middle, 4, 2, 1)
+        self.coarse = nn.Conv2d(middle, coarse, 4, 2, 1)
+        self.norms = nn.ModuleList([_norm(middle), _norm(coarse)])
+
+    def forward(self, frame: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pair = torch.cat([frame, context], dim=1).contiguous(memory_format=torch.channels_last)
+        fine = functional.silu(self.fine(pair - 0.5))
+        middle = functional.silu(self.norms[0](self.middle(fine)))
+        return fine, middle, functional.silu(self.norms[1](self.coarse(middle)))
+
+
+class SpatialLSTM(nn.Module):
+    """A convolutional LSTM (Shi 2015) whose state is handed in and back, in full precision."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.gates = nn.Conv2d(inputs + width, 4 * width, 3, padding=1)
+        self.norm = _norm(4 * width)
+
+    def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        gates = self.norm(self.gates(torch.cat([inputs, hidden.to(inputs.dtype)], dim=1)))
+        write, keep, show, new = gates.to(cell.dtype).chunk(4, dim=1)
+        cell = (keep + 1).sigmoid() * cell + write.sigmoid() * new.tanh()
+        return show.sigmoid() * cell.tanh(), cell
+
+
+class LatentHead(nn.Module):
+    """Features (B, 2 D, h, w) -> a Gaussian over the spatial latent (B, L, h, w)."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, inputs // 4, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(inputs // 4, 2 * channels, 3, padding=1),
+        )
+
+    def forward(self, features: Tensor) -> Gaussian:
+        mean, raw = self.layers(features).float().chunk(2, dim=1)
+        return Gaussian.from_raw(mean, raw)
+
+
+class ConditionEmbedding(nn.Module):
+    """A condition (B, N) -> what it adds to the coarse and to the middle features."""
+
+    def __init__(self, num_condition: int, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.sizes = [widths[2], widths[1]]
+        self.layers: nn.Sequential | None = None
+        if num_condition:
+            hidden = nn.Linear(num_condition, CONDITION_HIDDEN)
+            self.layers = nn.Sequential(
+                hidden, nn.SiLU(), nn.Linear(CONDITION_HIDDEN, sum(self.sizes))
+            )
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
+        if self.layers is None:
+            return tuple(condition.new_zeros(len(condition), size, 1, 1) for size in self.sizes)
+        embedded: Tensor = self.layers(condition)
+        return torch.split(embedded[:, :, None, None], self.sizes, dim=1)
+
+
+class MotionDecoder(nn.Module):
+    """Hidden state and the encoder's features -> maps (B, num_maps, H, W) for the compositor."""
+
+    def __init__(self, widths: tuple[int, int, int], num_maps: int) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.middle = nn.Conv2d(coarse + middle, middle, 3, padding=1)
+        self.fine = nn.Conv2d(middle + fine, fine, 3, padding=1)
+        self.norms = nn.ModuleList([_norm(middle), _norm(fine)])
+        self.head = nn.Conv2d(fine, 4 * num_maps, 1)
+
+    def forward(self, hidden: Tensor, middle: Tensor, fine: Tensor, condition: Tensor) -> Tensor:
+        features = torch.cat([_doubled(hidden, middle), middle], dim=1)
+        features = functional.silu(self.norms[0](self.middle(features)))
+        features = features + condition.to(features.dtype)
+        features = torch.cat([_doubled(features, fine), fine], dim=1)
+        features = functional.silu(self.norms[1](self.fine(features)))
+        maps: Tensor = functional.pixel_shuffle(self.head(features), 2)
+        return maps
+
+
+def _doubled(features: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(features.to(like.dtype), scale_factor=2.0, mode="nearest")
+
+
+class Compositor(nn.Module):
+    """Maps -> the next frame: a masked sum of K warped frames, context, canvas and new pixels.
+
+    The maps are, in this order: 2 K flow components in units of FLOW_UNIT pixels, K confidences at
+    the places things come from, K + 3 mask logits at the places they go to, C logits of new
+    pixels, and one logit of the gate that writes the present frame onto the canvas.
+    """
+
+    def __init__(self, num_flows: int, channels: int) -> None:
+        super().__init__()
+        self.num_flows = num_flows
+        self.parts = (2 * num_flows, num_flows, num_flows + 3, channels, 1)
+        self.num_maps = sum(self.parts)
+
+    def initialise(self, head: nn.Conv2d) -> None:
+        """Start from still frames: no flow, and most weight on the first warped frame."""
+        nn.init.normal_(head.weight, 0.0, 0.01)
+        assert head.bias is not None
+        nn.init.zeros_(head.bias)
+        with torch.no_grad():
+            head.bias.view(self.num_maps, 4)[3 * self.num_flows] = STATIC_LEAD
+
+    def forward(
+        self, maps: Tensor, frame: Tensor, context: Tensor, canvas: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The next frame and the next canvas, both (B, C, H, W) in [0, 1]."""
+        count = self.num_flows
+        parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
+        flow, confidence, logits, new, gate = parts
+        warped, moved = self._warp(frame, flow, confidence)
+        logits = torch.cat([logits[:, :count] + moved, logits[:, count:]], dim=1)
+        masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, H, W)
+        mixed = (warped * masks[:, :, :count]).sum(dim=2)
+        for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
+            mixed = torch.addcmul(mixed, still, masks[:, :, place])
+        return mixed, torch.lerp(canvas, frame, gate.sigmoid())
+
+    def _warp(self, frame: Tensor, flow: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+        """The frame along every flow (B, C, K, H, W), and the confidences that move with it.
+
+        The frame is sampled once, on a grid K times as tall, instead of being copied K times.
+        """
+        (batch_size, channels, height, width), count = frame.shape, self.num_flows
+        steps = flow.reshape(batch_size, count, 2, height, width).permute(0, 1, 3, 4, 2)
+        unit = frame.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
+        places = torch.addcmul(_pixel_places(height, width, frame), steps, unit)
+        warped = _sample(frame, places.reshape(batch_size, count * height, width, 2))
+        moved = _sample(
+            confidence.reshape(-1, 1, height, width), places.reshape(-1, height, width, 2)
+        )
+        return (
+            warped.view(batch_size, channels, count, height, width),
+            moved.view(batch_size, count, height, width),
+        )
+
+
+def _sample(pictures: Tensor, places: Tensor) -> Tensor:
+    """Bilinear; what lies outside repeats the border."""
+    return functional.grid_sample(
+        pictures.contiguous(), places, "bilinear", "border", align_corners=False
+    )
+
+
+def _pixel_places(height: int, width: int, like: Tensor) -> Tensor:
+    """Pixel centres in grid_sample's coordinates: (1, H, W, 2), x and y from -1 to 1."""
+    down = (torch.arange(height, dtype=like.dtype, device=like.device) * 2 + 1) / height - 1
+    across = (torch.arange(width, dtype=like.dtype, device=like.device) * 2 + 1) / width - 1
+    rows, columns = torch.meshgrid(down, across, indexing="ij")
+    return torch.stack([columns, rows], dim=-1)[None]

@@ -1,0 +1,93 @@
+"""Laws of the warp model that are its own; test_laws.py holds those of every model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from framecast.clip import Clip, ClipSpec
+from framecast.errors import UserError
+from framecast.models.config import WarpConfig
+from framecast.models.warp import WarpModel
+from framecast.models.warp_networks import FLOW_UNIT, Compositor
+from tests.conftest import vector
+
+SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=8, coarse_width=8)
+
+
+def build(spec: ClipSpec, **changes: object) -> WarpModel:
+    torch.manual_seed(0)
+    return WarpModel(dataclasses.replace(SMALL, **changes), spec, num_context=2)
+
+
+def maps_with(compositor: Compositor, size: int, **values: float) -> Tensor:
+    """Maps that are constant over the picture: flow_x, flow_y, mask logits by name."""
+    maps = torch.zeros(1, compositor.num_maps, size, size)
+    first_mask = 3 * compositor.num_flows
+    places = {"flow_x": 0, "flow_y": 1, "first": first_mask, "gate": compositor.num_maps - 1}
+    places |= {"context": first_mask + compositor.num_flows, "canvas": first_mask + 3}
+    for name, value in values.items():
+        maps[:, places[name]] = value
+    return maps
+
+
+def test_a_flow_moves_pixels_by_whole_units_exactly():
+    compositor = Compositor(num_flows=2, channels=3)
+    frame = torch.rand(1, 3, 16, 16)
+    unused = torch.zeros_like(frame)
+    maps = maps_with(compositor, 16, flow_x=1.0, first=50.0)
+    moved, _ = compositor(maps, frame, unused, unused)
+    shift = int(FLOW_UNIT)
+    torch.testing.assert_close(moved[..., :-shift], frame[..., shift:], rtol=0, atol=1e-5)
+
+
+def test_masks_choose_among_context_and_canvas_and_the_gate_writes_the_canvas():
+    compositor = Compositor(num_flows=2, channels=3)
+    frame, context, canvas = torch.rand(3, 1, 3, 16, 16)
+    chosen, kept = compositor(
+        maps_with(compositor, 16, context=50.0, gate=-50.0), frame, context, canvas
+    )
+    torch.testing.assert_close(chosen, context)
+    torch.testing.assert_close(kept, canvas)
+    chosen, written = compositor(
+        maps_with(compositor, 16, canvas=50.0, gate=50.0), frame, context, canvas
+    )
+    torch.testing.assert_close(chosen, canvas)
+    torch.testing.assert_close(written, frame)
+
+
+def test_frames_stay_in_range_whatever_the_maps():
+    compositor = Compositor(num_flows=2, channels=3)
+    maps = 30 * torch.randn(1, compositor.num_maps, 16, 16)
+    frame, canvas = compositor(maps, *torch.rand(3, 1, 3, 16, 16))
+    for picture in (frame, canvas):
+        assert picture.min() >= -1e-6
+        assert picture.max() <= 1 + 1e-6
+
+
+def test_without_latent_channels_it_is_deterministic(spec: ClipSpec, clip: Clip):
+    model = build(spec, latent_channels=0).eval()
+    assert model.latent_dim == 0
+    futures = [model.predict(clip, 2, torch.zeros(4, 3, 0), True) for _ in range(2)]
+    torch.testing.assert_close(*futures, rtol=0, atol=0)
+    loss = model.loss(clip, 1.0, torch.ones(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0))
+    assert loss.kl == 0
+    assert loss.kl_per_dimension is None
+
+
+def test_sides_that_cannot_be_halved_three_times_are_refused(spec: ClipSpec):
+    with pytest.raises(UserError, match="multiples of 8, got 64x60"):
+        build(dataclasses.replace(spec, height=60))
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 64), (3, 128)])
+def test_other_sizes_and_grey_frames(channels: int, size: int):
+    spec = ClipSpec(size, size, channels, 5.0, vector(("dx", "dy")), None, "made up")
+    model = build(spec, condition="action").eval()
+    frames = torch.randint(0, 256, (4, 2, channels, size, size), dtype=torch.uint8)
+    clip = Clip(frames, torch.zeros(3, 2, 2))
+    noise = torch.randn(2, 2, model.latent_dim)
+    assert model.predict(clip, 2, noise, True).shape == (2, 2, channels, size, size)
