@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 
 from framecast.errors import UserError
 from framecast.training.devices import Devices
+from framecast.training.tables import read_table
 from tests.conftest import TINY, Outcome
 
 Command = Callable[..., Outcome]
@@ -62,7 +62,7 @@ def test_two_processes_take_the_steps_of_one_on_the_joined_batch(
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
     losses = [
-        [float(row["loss"]) for row in csv.DictReader((run / "metrics.csv").open()) if row["loss"]]
+        [float(row["loss"]) for row in read_table(run / "metrics.csv") if row["loss"]]
         for run in (alone, together)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

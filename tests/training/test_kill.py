@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import multiprocessing
 import os
 import signal
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from framecast.cli import main
+from framecast.training.tables import read_table
 from tests.conftest import TINY
 
 STEPS = ("--training.epochs=4", "--training.epoch_size=3", "--training.save_every_minutes=0.0001")
@@ -54,7 +54,7 @@ def contents(run: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, str]]]:
         for name in ("last", "best")
         for key, tensor in load_file(run / "checkpoints" / f"{name}.safetensors").items()
     }
-    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    rows = read_table(run / "metrics.csv")
     return tensors, [{k: v for k, v in row.items() if k != "minutes"} for row in rows]
 
 

@@ -18,6 +18,7 @@ from framecast.training.runs import Run
 from framecast.training.sweep import Sweep
 from framecast.training.sweep_spec import read_spec
 from framecast.training.sweep_summary import by_level, importances, seed_spread
+from framecast.training.tables import read_table
 from tests.conftest import TINY, Outcome
 
 Command = Callable[..., Outcome]
@@ -114,7 +115,7 @@ def test_a_killed_sweep_goes_on_with_the_trial_that_was_under_way(
     done = framecast(*arguments)
     assert done.code == 0, done.err
     assert sorted(row["trial"] for row in rows(out)) == ["0", "1"]
-    steps = [row["step"] for row in csv.DictReader((out / "trial_0000/metrics.csv").open())]
+    steps = [row["step"] for row in read_table(out / "trial_0000/metrics.csv")]
     assert steps == ["1", "2", "3", "4", "5", "6", "6"]
 
 
