@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import socket
@@ -31,6 +32,7 @@ from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.steering.messages import unpack
 from framecast.steering.serving import prepare
+from framecast.steering.starts import Start
 from framecast.training.schedules import latent_noise
 
 STEPS, PEOPLE, STEPS_EACH = 40, 20, 15
@@ -107,6 +109,28 @@ def speed(port: int) -> Iterator[tuple[str, str]]:
         client.socket.close()
 
 
+def cost(run: Path) -> Iterator[tuple[str, str]]:
+    """Processor time, which a machine that is shared does not blur as much."""
+    steering = prepare(run, None, None, "test", "none", threads=1)
+    torch.set_num_threads(1)
+    for futures in (1, 9):
+        session = steering.session()
+        list(session.adjust(futures, 0, True))
+        list(session.open(Start("scene", 5)))
+        spent = []
+        for step in range(STEPS):
+            started = time.process_time()
+            list(session.step(np.array(COMMANDS[step % 3], np.float32)))
+            spent.append(time.process_time() - started)
+        seconds = statistics.median(spent)
+        what = "future" if futures == 1 else "futures"
+        yield (
+            f"{futures} {what}, processor time a step, truth included",
+            f"{seconds * 1000:.0f} ms of one core: {1 / seconds:.0f} steps a second",
+        )
+    steering.close()
+
+
 def load(port: int, process: int) -> Iterator[tuple[str, str]]:
     before = resident_megabytes(process)
     clients = [Client(port) for _ in range(PEOPLE)]
@@ -179,7 +203,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, help="a dataset of the pusher, for the last row")
     options = parser.parse_args()
-    rows = [("machine", f"{platform.machine()}, {torch.get_num_threads()} threads")]
+    rows = [("machine", f"{platform.machine()}, {os.cpu_count()} cores")]
+    rows += cost(options.run)
     with server(options.run) as (port, process):
         rows += [*speed(port), *load(port, process)]
     if options.data:

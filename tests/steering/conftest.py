@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from torch import Tensor
 from websockets.sync.client import ClientConnection, connect
 
 from framecast.clip import ClipSpec, VectorSpec
+from framecast.data.episodes import EpisodeStore
 from framecast.models.base import RolloutState, VideoModel
 from framecast.pusher.env import MAX_STEP, PusherEnv
 from framecast.pusher.scene import REACH_HIGH, REACH_LOW
@@ -29,6 +31,8 @@ from framecast.steering.server import Steering, build_app
 from framecast.steering.serving import settings
 from framecast.steering.session import Session
 from framecast.steering.starts import Start, Starts
+from framecast.training.recipe import recipe_from
+from framecast.training.runs import Checkpoint, Run, build_model
 
 SCENE = Start("scene", 3)
 RIGHT = [0.04, 0.0, 0.0, -1.0]
@@ -96,6 +100,23 @@ def steering_of(model: VideoModel[Any], **limits: Any) -> Steering:
         Limits(**limits),
         threads=1,
     )
+
+
+@pytest.fixture(scope="session")
+def run_folder(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the course model as training leaves it, but for the training."""
+    sizes = {"code_dim": 8, "latent_dim": 4, "hidden_dim": 16, "condition_dim": 8}
+    recipe = recipe_from({"model": {"kind": "course"} | sizes}, "a tiny recipe")
+    spec = EpisodeStore.open(squares, "train").spec
+    run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", recipe, squares, spec)
+    weights = build_model(recipe, spec).state_dict()
+    louder = {name: 4 * x if x.is_floating_point() else x for name, x in weights.items()}
+    Checkpoint(0, spec, louder, {}, 0.0, 20.0).save(run.checkpoint_file("best"))
+    row = {"psnr": 21.25, "ssim": 0.75}
+    protocol = {"context": 2, "horizon": 10, "split": "test", "states": "given"}
+    document = {"protocol": protocol, "scores": {"model": row, "copy_last": row}}
+    (run.folder / "evaluation" / "course.json").write_text(json.dumps(document))
+    return run.folder
 
 
 @pytest.fixture(scope="session")

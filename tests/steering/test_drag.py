@@ -73,7 +73,7 @@ def test_actions_without_effect_offer_no_drag(tmp_path: Path):
     [
         ("d0", "takes two actions"),
         ("d0,d0", "takes two actions"),
-        ("d0,d9", "there is no action 'd9'. Did you mean 'd0'?"),
+        ("d0,dd1", "there is no action 'dd1'. Did you mean 'd1'?"),
     ],
 )
 def test_names_that_are_none_are_one_line(squares: Path, wanted: str, words: str):

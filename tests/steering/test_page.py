@@ -380,9 +380,9 @@ def finger_drag(page: Page) -> None:
 
 
 def test_recorded_actions_are_replayed_then_departed_from(
-    browser: Any, trained: Path, squares: Path
+    browser: Any, run_folder: Path, squares: Path
 ):
-    steering = commands.prepare(trained, None, squares, "test", None, threads=1)
+    steering = commands.prepare(run_folder, None, squares, "test", None, threads=1)
     with serving(steering) as served:
         page = Page(browser, served.url)
         store = EpisodeStore.open(squares, "test")

@@ -282,9 +282,9 @@ def test_a_failure_inside_is_told_to_nobody_else(served: Served, monkeypatch: py
         assert len(talk.ask("step", action=RIGHT)) == 1
 
 
-def test_ctrl_c_ends_the_command_cleanly(trained: Path):
+def test_ctrl_c_ends_the_command_cleanly(run_folder: Path):
     code = "import sys; from framecast.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "steer", str(trained), "--port", "0", "--no-browser"]
+    command = [sys.executable, "-c", code, "steer", str(run_folder), "--port", "0", "--no-browser"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -305,21 +305,21 @@ def test_ctrl_c_ends_the_command_cleanly(trained: Path):
 
 
 def test_a_port_that_is_taken_is_one_line(
-    served: Served, trained: Path, framecast: Callable[..., Outcome]
+    served: Served, run_folder: Path, framecast: Callable[..., Outcome]
 ):
-    done = framecast("steer", trained, "--port", served.port, "--no-browser")
+    done = framecast("steer", run_folder, "--port", served.port, "--no-browser")
     assert f"Cannot listen at 127.0.0.1:{served.port}" in done.one_line()
     assert "--port 0" in done.err
 
 
 def test_wrong_folders_are_one_line(
-    tmp_path: Path, trained: Path, framecast: Callable[..., Outcome]
+    tmp_path: Path, run_folder: Path, framecast: Callable[..., Outcome]
 ):
     assert "is not a run folder" in framecast("steer", tmp_path).one_line()
-    gone = framecast("steer", trained, "--data", tmp_path / "gone")
+    gone = framecast("steer", run_folder, "--data", tmp_path / "gone")
     assert "is not a dataset folder" in gone.one_line()
-    assert Run(trained).dataset().is_dir()
-    assert "--sessions" in framecast("steer", trained, "--sessions", 0).one_line()
+    assert Run(run_folder).dataset().is_dir()
+    assert "--sessions" in framecast("steer", run_folder, "--sessions", 0).one_line()
 
 
 def _resident() -> float:

@@ -40,9 +40,9 @@ def opened(session: Session) -> Session:
 
 
 @pytest.fixture
-def recorded(trained: Path, squares: Path) -> Session:
-    """A trained course model on recordings."""
-    model = Run(trained).load_model("best")
+def recorded(run_folder: Path, squares: Path) -> Session:
+    """A course model on recordings."""
+    model = Run(run_folder).load_model("best")
     store = EpisodeStore.open(squares, "test")
     starts = Starts(model.spec, 2, store, has_scenes=False)
     drag = find_drag(model.spec, EpisodeStore.open(squares, "train"), None)

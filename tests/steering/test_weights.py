@@ -24,14 +24,16 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture
-def exported(trained: Path, tmp_path: Path, framecast: Command) -> Path:
+def exported(run_folder: Path, tmp_path: Path, framecast: Command) -> Path:
     out = tmp_path / "model"
-    assert framecast("export", trained, "--out", out).code == 0
+    assert framecast("export", run_folder, "--out", out).code == 0
     return out
 
 
-def test_an_exported_model_predicts_what_the_run_does(exported: Path, trained: Path, squares: Path):
-    run, package = Run(trained), Package(exported)
+def test_an_exported_model_predicts_what_the_run_does(
+    exported: Path, run_folder: Path, squares: Path
+):
+    run, package = Run(run_folder), Package(exported)
     clip = Windows(EpisodeStore.open(squares, "test"), 8).at(np.array([0, 12]))
     futures = [
         model.predict(clip, 2, None, states_given=False)
@@ -40,43 +42,44 @@ def test_an_exported_model_predicts_what_the_run_does(exported: Path, trained: P
     torch.testing.assert_close(*futures, rtol=0, atol=1 / 255)
 
 
-def test_an_export_is_small_whole_and_half_precise(exported: Path, trained: Path):
+def test_an_export_is_small_whole_and_half_precise(exported: Path, run_folder: Path):
     assert {path.name for path in exported.iterdir()} == {
         *("model.safetensors", "recipe.yaml", "data.json", "README.md")
     }
-    full = Run(trained).checkpoint_file("best").stat().st_size
+    full = Run(run_folder).checkpoint_file("best").stat().st_size
     assert Package(exported).weights_file.stat().st_size < 0.55 * full
     with safe_open(exported / "model.safetensors", framework="pt") as file:
         kinds = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert torch.float16 in kinds
-    assert Package(exported).recipe() == Run(trained).recipe()
+    assert Package(exported).recipe() == Run(run_folder).recipe()
     card = (exported / "README.md").read_text()
-    scores = json.loads((trained / "evaluation" / "course.json").read_text())["scores"]
+    scores = json.loads((run_folder / "evaluation" / "course.json").read_text())["scores"]
     assert f"{scores['model']['psnr']:.2f}" in card
     assert "moving squares" in card
 
 
 def test_an_export_overwrites_only_an_export(
-    exported: Path, trained: Path, tmp_path: Path, framecast: Command
+    exported: Path, run_folder: Path, tmp_path: Path, framecast: Command
 ):
     before = (exported / "model.safetensors").read_bytes()
-    assert "--overwrite" in framecast("export", trained, "--out", exported).one_line()
-    assert framecast("export", trained, "--out", exported, "--overwrite").code == 0
+    assert "--overwrite" in framecast("export", run_folder, "--out", exported).one_line()
+    assert framecast("export", run_folder, "--out", exported, "--overwrite").code == 0
     assert (exported / "model.safetensors").read_bytes() == before
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("keep")
     assert (
-        "exists already" in framecast("export", trained, "--out", other, "--overwrite").one_line()
+        "exists already"
+        in framecast("export", run_folder, "--out", other, "--overwrite").one_line()
     )
     assert (other / "mine.txt").read_text() == "keep"
 
 
 def test_a_model_too_large_to_hand_on_is_refused_and_leaves_nothing(
-    trained: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(weights, "MAX_MEGABYTES", 0.01)
-    line = framecast("export", trained, "--out", tmp_path / "model").one_line()
+    line = framecast("export", run_folder, "--out", tmp_path / "model").one_line()
     assert "in half precision" in line
     assert list(tmp_path.iterdir()) == []
 
