@@ -80,7 +80,9 @@ def test_batched_and_step_by_step_paths_agree(
             monkeypatch.setattr(
                 model,
                 "_predict_from_truth",
-                lambda *parts, general=general, frames=frames: general(frames, *parts, ALL_TRUE)[0],
+                lambda *parts, general=general, frames=frames: general(
+                    frames, *parts, ALL_TRUE, [False] * len(ALL_TRUE)
+                )[0],
             )
         loss = model.loss(clip, 0.01, ALL_TRUE, noise(clip, 5, model.latent_dim))
         loss.total.backward()

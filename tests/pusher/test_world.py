@@ -144,3 +144,17 @@ def test_a_diverged_simulation_is_an_error_not_an_episode(
     with pytest.raises(RuntimeError, match="diverged"):
         env.step(STILL)
     assert not list(tmp_path.iterdir()), "no log file where the user stands"
+
+
+def test_a_restored_moment_leads_to_the_same_future(env: PusherEnv):
+    env.reset(seed=6)
+    random = np.random.default_rng(0)
+    actions = [random.uniform(-env.bound, env.bound).astype(np.float32) for _ in range(12)]
+    env.step(actions[0])
+    moment, before = env.snapshot(), env.render()
+    first = [env.step(action)[0] for action in actions]
+    np.testing.assert_array_equal(env.restore(moment)["pixels"], before)
+    for expected, action in zip(first, actions, strict=True):
+        observation = env.step(action)[0]
+        np.testing.assert_array_equal(observation["pixels"], expected["pixels"])
+        np.testing.assert_array_equal(observation["state"], expected["state"])

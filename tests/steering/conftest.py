@@ -26,7 +26,7 @@ from framecast.steering.drag import PusherDrag, find_drag
 from framecast.steering.guards import Door, Limits
 from framecast.steering.messages import unpack
 from framecast.steering.server import Steering, build_app
-from framecast.steering.serving import _settings
+from framecast.steering.serving import settings
 from framecast.steering.session import Session
 from framecast.steering.starts import Start, Starts
 
@@ -172,7 +172,7 @@ def serving(steering: Steering, token: str = "") -> Iterator[Served]:
     listener.bind(("127.0.0.1", 0))
     listener.listen(64)
     served = Served(steering, listener.getsockname()[1], Door("127.0.0.1", token=token))
-    server = uvicorn.Server(_settings(build_app(steering, served.door), steering.limits))
+    server = uvicorn.Server(settings(build_app(steering, served.door), steering.limits))
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listener]),))
     thread.start()
     try:

@@ -114,17 +114,20 @@ def test_centres_of_motion_are_told_from_stillness():
 
 def test_numbers_that_hold_are_told_from_those_that_spring_back(tmp_path: Path):
     random = np.random.default_rng(1)
-    names = ("dx", "target", "fixed")
-    header = Header(64, 64, 3, 5.0, names, ("m", "rad", "1"), (), (), "made up")
+    names = ("dx", "target", "fixed", "grip")
+    header = Header(64, 64, 3, 5.0, names, ("m", "rad", "1", "1"), (), (), "made up")
     with DatasetWriter(tmp_path / "d", header) as writer:
         for seed in range(6):
             seen = moving_square(seed, num_frames=40)
             target = np.cumsum(random.normal(0, 0.02, 39)) + 1
-            actions = np.stack([random.uniform(-1, 1, 39), target, np.full(39, 0.5)], axis=1)
+            grip = np.where(np.arange(39) // 9 % 2 == 0, 1.0, -1.0)
+            parts = (random.uniform(-1, 1, 39), target, np.full(39, 0.5), grip)
+            actions = np.stack(parts, axis=1)
             writer.add("train", Episode(seen.frames, actions.astype(np.float32), None, "made up"))
     store = EpisodeStore.open(tmp_path / "d", "train")
     controls = Controls.of(store.spec, store)
     assert controls.holds[:2] == (False, True)
+    assert controls.holds[3]
     assert controls.rest[0] == 0
     assert controls.low[1] <= controls.rest[1] <= controls.high[1]
     assert controls.rest[2] == pytest.approx(0.5)

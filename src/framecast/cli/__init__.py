@@ -20,6 +20,7 @@ COMMANDS = {
     "export-data": "write a dataset in a format that other software reads",
     "digits": "make the stochastic moving digits of the SVG paper",
     "train": "train a model from a recipe on a dataset",
+    "sweep": "train many variations of a recipe and compare them",
     "evaluate": "score a trained model on the test split, beside its baselines",
     "report": "write a trained model's figures and films into one HTML file",
     "compare": "compare evaluated models on the same clips, with intervals of the differences",

@@ -18,27 +18,26 @@ EXAMPLES = """  framecast steer                             # the model that com
 
 def main(argv: list[str]) -> None:
     options = _options(argv)
-    with console.status("Loading PyTorch ...") as status:
+    with console.status("Loading PyTorch ..."):
         from framecast.steering import serving
+    with serving.bind(options.host, options.port) as listener:
+        with console.status("Opening the model ..."):
+            steering = serving.prepare(
+                options.run,
+                options.checkpoint,
+                options.data,
+                options.split,
+                options.drag,
+                max_sessions=options.sessions,
+                threads=options.threads,
+                announce=_say,
+            )
+        names = tuple(options.name)
+        serving.serve(steering, listener, options.host, names, not options.no_browser, _say)
 
-        status.update("Opening the model ...")
-        steering = serving.prepare(
-            options.run,
-            options.checkpoint,
-            options.data,
-            options.split,
-            options.drag,
-            max_sessions=options.sessions,
-            threads=options.threads,
-        )
-    serving.serve(
-        steering,
-        options.host,
-        options.port,
-        names=tuple(options.name),
-        open_browser=not options.no_browser,
-        announce=lambda line: console.print(line, soft_wrap=True, highlight=False),
-    )
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 def _options(argv: list[str]) -> Namespace:

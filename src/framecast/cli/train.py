@@ -53,6 +53,8 @@ def main(argv: list[str]) -> None:
         f"Training {outcome.reason} at step {outcome.step}, "
         f"after {outcome.minutes:.1f} minutes{best}."
     )
+    if outcome.warning:
+        console.print(f"Warning: {outcome.warning}", soft_wrap=True)
     if outcome.reason != "finished":
         console.print("All of it is saved; the same command with --resume goes on.")
     console.print(f"Next: framecast evaluate {options.out}", soft_wrap=True)

@@ -146,7 +146,7 @@ def _read(path: Path | str) -> Columns:
         return read_columns(Path(path), url)
     except FileNotFoundError:
         raise UserError(f"{url or path} is not there.") from None
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a whole framecast store ({error}). "
             "It may have been cut off while copying: copy, record or import it again."

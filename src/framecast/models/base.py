@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
@@ -113,6 +113,18 @@ class VideoModel(nn.Module, ABC, Generic[State]):
         """The frame a step is fed: (B, C, H, W), true where `truth` (B,) says so."""
         fed_back = predicted if self.feedback_gradient else predicted.detach()
         return torch.where(truth[:, None, None, None], frame, fed_back)
+
+    @staticmethod
+    def steps_fed_back(feed_truth: Tensor) -> list[bool]:
+        """Whether each step feeds a prediction to any clip of the batch, over all processes.
+
+        Processes that share a batch have to agree: where one encodes a prediction, the others
+        encode their true frame with it, for batch statistics are those of the whole batch.
+        """
+        fed_back = (~feed_truth.all(dim=1)).to(torch.uint8)
+        if distributed.is_initialized() and distributed.get_world_size() > 1:
+            distributed.all_reduce(fed_back, distributed.ReduceOp.MAX)
+        return [bool(fed) for fed in fed_back.tolist()]
 
     @abstractmethod
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> State:

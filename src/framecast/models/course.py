@@ -109,12 +109,13 @@ class CourseModel(VideoModel[CourseState]):
         latent, posterior = self._infer(code[1:], condition, self._shaped(noise))
         feed_truth = feed_truth.clone()
         feed_truth[: self.num_context] = True
-        if bool(feed_truth.all()):
+        fed_back = self.steps_fed_back(feed_truth)
+        if not any(fed_back):
             predicted = self._predict_from_truth(code[:-1], skips, latent, condition)
             fed_code = code[:-1]
         else:
             predicted, fed_code = self._predict_step_by_step(
-                frames[:-1], code[:-1], skips, latent, condition, feed_truth
+                frames[:-1], code[:-1], skips, latent, condition, feed_truth, fed_back
             )
         reconstruction = (predicted - frames[1:]).square().mean()
         kl_per_dimension = None
@@ -209,6 +210,7 @@ class CourseModel(VideoModel[CourseState]):
         latent: Tensor,
         condition: Tensor,
         feed_truth: Tensor,
+        fed_back: list[bool],
     ) -> tuple[Tensor, Tensor]:
         """One step after another, each fed the true frame or the last prediction.
 
@@ -222,7 +224,7 @@ class CourseModel(VideoModel[CourseState]):
         fed_codes: list[Tensor] = []
         for step, true in enumerate(feed_truth):
             step_code, step_skips = code[step], [skip[step] for skip in skips]
-            if not bool(true.all()):
+            if fed_back[step]:
                 fed = self.fed_frame(true, frames[step], predicted[-1])
                 step_code, step_skips = self._encode_fed(fed)
             if step < self.num_skip_sources or self.config.last_frame_skip:

@@ -15,20 +15,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 
 from framecast.models.config import Norm
 
 MAX_GROUPS = 8
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; a gradient of it is one of every process's part."""
+
+    @staticmethod
+    def forward(_: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
+
+
 def _summed(tensor: Tensor) -> Tensor:
-    """The sum over all processes; gradients flow to all of them."""
-    total: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
     return total
+
+
+def processes_share_a_batch() -> bool:
+    return distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def _joined_statistics(inputs: Tensor, num_steps: int) -> tuple[Tensor, Tensor, int]:
@@ -52,7 +71,7 @@ class _Stepwise(nn.modules.batchnorm._BatchNorm):
             return nn.functional.batch_norm(
                 input, mean, var, self.weight, self.bias, False, 0.0, self.eps
             )
-        if self.synchronise and distributed.is_initialized() and distributed.get_world_size() > 1:
+        if self.synchronise and processes_share_a_batch():
             return self._forward_joined(input, num_steps)
         if num_steps == 1:
             return super().forward(input)

@@ -14,7 +14,10 @@ from framecast.data.episodes import EpisodeStore
 Action = NDArray[np.float32]
 
 MAX_EPISODES = 60
-HELD = 0.9  # correlation of neighbouring actions from which on a number is a setting, not a motion
+# A number is a setting, not a motion, where neighbours in time correlate by more than SMOOTH, or
+# where it mostly (STAYS) does not change from one step to the next once it is away from its rest.
+SMOOTH, STAYS = 0.9, 0.7
+AWAY = 0.05  # of the range
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,10 @@ class Controls:
         """Controls for clips of this kind; recordings tell which numbers hold."""
         vector = spec.action
         low, high = np.array(vector.low, np.float32), np.array(vector.high, np.float32)
+        rest = np.clip(np.zeros(vector.size, np.float32), low, high)
         holds = tuple(name == "gripper" for name in vector.names)
         if store is not None:
-            holds = tuple((_memory(store) > HELD).tolist())
-        rest = np.clip(np.zeros(vector.size, np.float32), low, high)
+            holds = tuple(_holds(store, rest, high - low).tolist())
         return cls(vector.names, vector.units, low, high, holds, rest)
 
     def bounded(self, action: Action) -> Action:
@@ -61,15 +64,19 @@ class Controls:
         }
 
 
-def _memory(store: EpisodeStore) -> NDArray[np.float64]:
-    """(A,) correlation of each number with itself one step later, within episodes."""
+def _holds(store: EpisodeStore, rest: Action, span: Action) -> NDArray[np.bool_]:
+    """(A,) which numbers hold, from how they change from one step to the next within episodes."""
     chosen = np.linspace(0, store.num_episodes - 1, min(MAX_EPISODES, store.num_episodes))
     episodes = [store.episode(int(index)).actions for index in np.unique(chosen.astype(int))]
     now = np.concatenate([actions[:-1] for actions in episodes]).astype(np.float64)
     then = np.concatenate([actions[1:] for actions in episodes]).astype(np.float64)
     if not len(now):
-        return np.zeros(store.spec.action.size)
+        return np.zeros(store.spec.action.size, bool)
+    away = np.abs(now - rest) > AWAY * span
+    same = away & (np.abs(then - now) <= 1e-3 * span)
+    stays = same.sum(axis=0) > STAYS * np.maximum(away.sum(axis=0), 1)
     now, then = now - now.mean(axis=0), then - then.mean(axis=0)
     scale = np.sqrt((now**2).sum(axis=0) * (then**2).sum(axis=0))
-    memory: NDArray[np.float64] = (now * then).sum(axis=0) / np.maximum(scale, 1e-12)
-    return memory
+    smooth = (now * then).sum(axis=0) > SMOOTH * np.maximum(scale, 1e-12)
+    holds: NDArray[np.bool_] = stays | smooth
+    return holds

@@ -225,8 +225,7 @@ def _place_from(states: Floats | None, places: Floats) -> Floats | None:
         return None
     inputs = np.c_[states, np.ones(len(states))]
     solution, *_ = np.linalg.lstsq(inputs, places, rcond=None)
-    placed: Floats = solution.T
-    return placed
+    return np.array(solution.T, np.float64)
 
 
 def _dims(spec: ClipSpec, wanted: str) -> tuple[int, int]:

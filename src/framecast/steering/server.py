@@ -27,7 +27,7 @@ from framecast.steering.commands import COMMANDS, SLOW
 from framecast.steering.controls import Controls
 from framecast.steering.drag import DragMap
 from framecast.steering.guards import HEADERS, Allowance, Door, Limits
-from framecast.steering.messages import Message, pack, unknown_type
+from framecast.steering.messages import MAX_PATH, Message, pack, unknown_type
 from framecast.steering.session import MAX_FUTURES, Session
 from framecast.steering.starts import Starts
 from framecast.steering.truth import in_colour
@@ -100,6 +100,7 @@ class Steering:
                 "stochastic": self.model.latent_dim > 0,
                 "num_context": self.model.num_context,
                 "max_futures": MAX_FUTURES,
+                "max_path": MAX_PATH,
                 "controls": self.controls.to_dict(),
                 "drag": None if self.drag is None else list(self.drag.dims),
                 "has_scenes": self.starts.has_scenes,

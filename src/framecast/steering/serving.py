@@ -36,12 +36,14 @@ def prepare(
     drag: str | None,
     max_sessions: int = 20,
     threads: int = 2,
+    announce: Callable[[str], None] = print,
 ) -> Steering:
     """Open a model and what it can be steered from.
 
     Args:
         folder: a run, or a package; None is the model that comes with framecast.
         dataset: recordings; None for those of the run, which the pusher can do without.
+        announce: is told a line where something is done without.
 
     Raises UserError for whatever does not fit.
     """
@@ -52,8 +54,11 @@ def prepare(
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     spec = model.spec
     has_scenes = is_pusher(spec) and spec.height == spec.width and spec.channels == 3
-    train = _store(dataset or own_dataset, "train", needed=not has_scenes or dataset is not None)
-    store = _store(dataset or own_dataset, split, needed=not has_scenes or dataset is not None)
+    recordings = dataset or own_dataset
+    needed = not has_scenes or dataset is not None
+    train, store = (_store(recordings, name, needed) for name in ("train", split))
+    if store is None and recordings is not None:
+        announce(f"There are no recordings at {recordings} ({split} split): fresh scenes only.")
     for found in (train, store):
         if found is not None:
             spec.require_same_signals(found.spec, whose=str(found.path))
@@ -72,26 +77,63 @@ def prepare(
 
 def serve(
     steering: Steering,
+    listener: socket.socket,
     host: str,
-    port: int,
     names: tuple[str, ...],
     open_browser: bool,
     announce: Callable[[str], None],
 ) -> None:
-    """Serve until Ctrl-C. Raises UserError when the address cannot be bound."""
-    with _bound(host, port) as listener:
-        token = "" if is_loopback(host) else secrets.token_urlsafe(16)
-        door = Door(host, tuple(name.lower() for name in names), token)
-        url = _url(host, listener.getsockname()[1], token)
-        server = uvicorn.Server(_settings(build_app(steering, door), steering.limits))
-        announce(f"Steering {steering.title} at {url}")
-        announce("Ctrl-C stops it.")
-        if open_browser:
-            threading.Thread(target=_open_page, args=(server, url), daemon=True).start()
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+    """Serve at a bound socket until Ctrl-C."""
+    token = "" if is_loopback(host) else secrets.token_urlsafe(16)
+    door = Door(host, tuple(name.lower() for name in names), token)
+    url = _url(host, listener.getsockname()[1], token)
+    server = uvicorn.Server(settings(build_app(steering, door), steering.limits))
+    announce(f"Steering {steering.title} at {url}")
+    announce("Ctrl-C stops it.")
+    if open_browser:
+        threading.Thread(target=_open_page, args=(server, url), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
     steering.close()
     announce("Stopped.")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises UserError when the address is taken or is none."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"Cannot use the address {host}:{port}: {error}.") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(64)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UserError(
+            f"Cannot listen at {host}:{port}: {error}. Another --port may be free; "
+            "--port 0 picks one."
+        ) from None
+    return listener
+
+
+def settings(app: Any, limits: Limits) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    return uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=MAX_BYTES,
+        ws_per_message_deflate=False,
+        limit_concurrency=8 * limits.sessions + 64,
+        timeout_graceful_shutdown=2,
+    )
 
 
 def _open(folder: Path | None, checkpoint: str | None) -> tuple[VideoModel[Any], str, Path | None]:
@@ -114,42 +156,6 @@ def _store(dataset: Path | None, split: Split, needed: bool) -> EpisodeStore | N
     if not needed and not (dataset / f"{split}.h5").is_file():
         return None
     return EpisodeStore.open(dataset, split)
-
-
-def _settings(app: Any, limits: Limits) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="websockets-sansio",
-        ws_max_size=MAX_BYTES,
-        ws_per_message_deflate=False,
-        limit_concurrency=8 * limits.sessions + 64,
-        timeout_graceful_shutdown=2,
-    )
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
-        raise UserError(f"Cannot use the address {host}:{port}: {error}.") from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(64)
-    except OSError as error:
-        listener.close()
-        raise UserError(
-            f"Cannot listen at {host}:{port}: {error.strerror}. Another --port may be free; "
-            "--port 0 picks one."
-        ) from None
-    return listener
 
 
 def _url(host: str, port: int, token: str) -> str:

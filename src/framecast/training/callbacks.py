@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +16,7 @@ from framecast.training import schedules
 from framecast.training.module import TrainingModule
 from framecast.training.optimizers import optimizer_tensors
 from framecast.training.runs import Checkpoint, Run
+from framecast.training.tables import StepTable, read_table
 
 COLUMNS = (
     *("step", "epoch", "minutes", "loss", "mse", "kl", "state_mse", "psnr", "validation_psnr"),
@@ -75,22 +74,19 @@ class Agreement(StepCallback):
 
 
 class MetricsLog(StepCallback):
-    """Rows of metrics.csv, and the same numbers as TensorBoard events.
+    """Rows of metrics.csv, and the same numbers as TensorBoard events; the KL of every latent
+    dimension at every validation, in kl_per_dimension.csv."""
 
-    A resumed run first drops the rows of steps that it is going to take again.
-    """
-
-    def __init__(self, run: Run, clock: Clock, first_step: int) -> None:
-        self.path = run.metrics_file
+    def __init__(self, run: Run, clock: Clock, first_step: int, latent_dim: int) -> None:
         self.clock = clock
         self.events = TensorBoardLogger(run.folder, name="tensorboard", version="")
-        kept = [row for row in read_metrics(run) if int(row["step"]) <= first_step]
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="")
-            writer.writeheader()
-            writer.writerows(kept)
-        os.replace(partial, self.path)
+        self.metrics = StepTable(run.metrics_file, COLUMNS, first_step)
+        names = ("step", *(f"d{index}" for index in range(latent_dim)))
+        self.dimensions = (
+            StepTable(run.folder / "kl_per_dimension.csv", names, first_step)
+            if latent_dim
+            else None
+        )
 
     def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
         every = module.recipe.training.log_every
@@ -100,6 +96,10 @@ class MetricsLog(StepCallback):
     def on_validation_end(self, trainer: Trainer, module: TrainingModule) -> None:  # type: ignore[override]
         if module.validation_psnr is not None and not trainer.sanity_checking:
             self._write(module, {"validation_psnr": module.validation_psnr})
+            if self.dimensions is not None:
+                nats = module.kl_per_dimension.tolist()
+                row = {f"d{index}": value for index, value in enumerate(nats)}
+                self.dimensions.append({"step": module.step} | row)
 
     def on_fit_end(self, *_: Any) -> None:
         self.events.finalize("finished")
@@ -110,19 +110,13 @@ class MetricsLog(StepCallback):
             "epoch": module.step / module.recipe.training.epoch_size,
             "minutes": self.clock.minutes,
         }
-        rounded = {name: f"{value:.8g}" for name, value in (row | measured).items()}
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS, restval="").writerow(rounded)
+        self.metrics.append(row | measured)
         self.events.log_metrics(measured, module.step)
 
 
 def read_metrics(run: Run) -> list[dict[str, str]]:
     """The rows written so far, as text; a number that was not measured is empty."""
-    if not run.metrics_file.exists():
-        return []
-    with run.metrics_file.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if None not in row.values()]  # a killed run may tear its last row
+    return read_table(run.metrics_file)
 
 
 class Checkpoints(StepCallback):

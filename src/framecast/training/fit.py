@@ -31,6 +31,7 @@ from framecast.training.callbacks import (
     Reporter,
     Samples,
 )
+from framecast.training.collapse import CollapseWatch
 from framecast.training.devices import Devices, is_first_process
 from framecast.training.dynamic_weight import DynamicWeight
 from framecast.training.module import TrainingModule
@@ -45,12 +46,14 @@ class Outcome:
 
     Attributes:
         reason: "finished", "was interrupted" or "stopped because ...".
+        warning: what is wrong with the trained model, in words; empty when nothing is known to be.
     """
 
     step: int
     minutes: float
     best_psnr: float
     reason: str
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def _fit(
     config = module.recipe.training
     clock = Clock(history.minutes, config.max_minutes)
     checkpoints = Checkpoints(run, clock, history.best_psnr, history.stale_validations)
+    collapse = CollapseWatch()
     steps_left = module.recipe.num_steps - module.step
     synchronise_norms(module.model, config.sync_batch_norm)
     if steps_left <= 0 or _out_of_patience(config, checkpoints):
@@ -167,11 +171,12 @@ def _fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=_callbacks(module, run, clock, checkpoints, report),
+            callbacks=[*_callbacks(module, run, clock, checkpoints, report), collapse],
         )
         with _stop_on_interrupt(trainer) as interrupted:
             trainer.fit(module)
-    return _outcome(module, checkpoints, interrupted.is_set())
+    outcome = _outcome(module, checkpoints, interrupted.is_set())
+    return dataclasses.replace(outcome, warning=collapse.warning)
 
 
 def _callbacks(
@@ -181,7 +186,7 @@ def _callbacks(
         return [clock, checkpoints, Agreement()]
     return [
         clock,
-        MetricsLog(run, clock, module.step),
+        MetricsLog(run, clock, module.step, module.model.latent_dim),
         Samples(run.folder / "samples"),
         checkpoints,
         Reporter(report, clock),

@@ -4,8 +4,9 @@
     data.json          path of the dataset, and its clip spec
     environment.json   versions, commit, seed, command
     metrics.csv        a row every few steps, and one a validation
+    kl_per_dimension.csv  nats a frame of every latent dimension, a row a validation
     tensorboard/       the same as events
-    checkpoints/       last.safetensors (weights and optimizer), best.safetensors (weights)
+    checkpoints/       last.safetensors (weights, optimizer), best.safetensors (weights)
     samples/           a strip of predictions at every validation
     evaluation/        scores, one JSON file a protocol
     report.html

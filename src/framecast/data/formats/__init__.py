@@ -17,17 +17,18 @@ from framecast.data.formats.swm import SwmReader
 from framecast.data.formats.video_folder import VideoFolderReader
 from framecast.errors import UserError
 
-# In the order in which they are tried: a LeRobot folder holds videos too.
+# In the order in which they are tried: a LeRobot folder holds videos too, and the course's folders
+# hold more than a million files, which only its own reader knows to stop looking through.
 READERS: tuple[type[Reader], ...] = (
     LeRobotV3Reader,
     LeRobotReader,
     NpzReader,
+    CourseReader,
     BairReader,
     RldsReader,
     StoreReader,
     SwmReader,
     RoboNetReader,
-    CourseReader,
     VideoFolderReader,
 )
 FORMATS = tuple(reader.format for reader in READERS)

@@ -10,6 +10,7 @@ camera `image_aux1`. The test folder is the test split; of the training files, p
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -174,11 +175,13 @@ def feature_names(path: Path, pattern: str) -> list[str] | None:
     """Names in the first sound record: none where all are broken, None where there is no file."""
     if path.is_file() and ".tfrecord" not in path.name:
         return None
-    try:
-        files = record_files(path, pattern)
-        return list(first_sound(index_files(files)[0])) if files else None
-    except (OSError, UserError):
-        return []
+    files = record_files(path, pattern)
+    for file in files:
+        with contextlib.suppress(OSError, UserError):
+            records, _ = index_records(file)
+            if records:
+                return list(first_sound(records))
+    return [] if files else None
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

@@ -59,15 +59,16 @@ class App extends EventTarget {
     this.emit("show");
   }
 
-  /** The steps from the start to a moment, as a link holds them. */
+  /** The steps from the start to a moment, as a link holds them; nine digits are a whole float32. */
   pathTo(number) {
     const path = [];
     for (let at = this.moments.get(number); at && at.parent !== null; at = this.moments.get(at.parent)) {
-      path.unshift({ action: at.action, seed: at.step_seed });
+      path.push({ action: at.action.map((value) => Number(value.toPrecision(9))), seed: at.step_seed });
     }
-    return path;
+    return path.reverse();
   }
 
+  /** The moments from the start through the present one to where redo leads. */
   line() {
     const numbers = [];
     let at = this.current && this.current.moment;
@@ -139,7 +140,10 @@ function dialogs() {
 }
 
 async function begin(app, sheet) {
-  const known = app.current && { start: app.current.start, path: app.pathTo(app.current.moment) };
+  const known = app.current && {
+    start: app.current.start,
+    path: app.pathTo(app.current.moment).slice(0, app.welcome.max_path),
+  };
   const link = known || (await readLink(location.hash).catch(() => {
     app.toast("That link is cut off or of another kind; here is a fresh start.");
     return null;

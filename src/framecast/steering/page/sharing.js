@@ -14,6 +14,10 @@ export class Sharing {
   async share() {
     const { app } = this;
     if (!app.current) return;
+    if (app.current.depth > app.welcome.max_path) {
+      app.toast(`A link holds ${app.welcome.max_path} steps at most: go back some, or save an npz.`);
+      return;
+    }
     const link = await this.link();
     const text = app.get("link-text");
     text.value = link;

@@ -20,7 +20,7 @@ export class Stage {
     const hint = this.app.get("hint");
     const can = this.app.welcome.drag;
     this.overlay.classList.toggle("no-drag", !can);
-    hint.textContent = can ? "Drag the gripper" : "Set a command, then run";
+    hint.textContent = can ? `Drag the ${this.app.welcome.has_scenes ? "gripper" : "end effector"}` : "Set a command, then run";
     hint.classList.remove("gone");
   }
 
@@ -44,6 +44,7 @@ export class Stage {
     const score = current.depth ? current.psnr[shown] : undefined;
     const output = this.app.get("psnr");
     output.replaceChildren();
+    output.classList.toggle("soft", Boolean(current.truth && !current.truth.commanded));
     if (score !== undefined) {
       const unit = document.createElement("small");
       unit.textContent = "dB";

@@ -1,0 +1,86 @@
+"""Processes that train together take the steps that one would take alone."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from framecast.errors import UserError
+from framecast.training.devices import Devices
+from tests.conftest import TINY, Outcome
+
+Command = Callable[..., Outcome]
+# SGD, because Adam's first steps follow the sign of a gradient, however small it is.
+SETTINGS = (
+    *("--training.epochs=2", "--training.epoch_size=2", "--clips.batch_size=4"),
+    *("--optimizer.name=sgd", "--optimizer.lr=0.1", "--training.average_decay=0.9"),
+    *("--teacher_forcing.start=0.5", "--teacher_forcing.draw=frame", "--kl.beta=0.01"),
+)
+
+
+def trained_by_two(launcher: list[str], data: Path, out: Path, *options: str) -> None:
+    command = [*launcher, "framecast", "train", "course", "--data", str(data), "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *TINY, *SETTINGS, *options], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Training finished at step 4") == 1
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param(["-m"], id="devices"),
+        pytest.param(
+            ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"],
+            id="torchrun",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_two_processes_take_the_steps_of_one_on_the_joined_batch(
+    squares: Path, tmp_path: Path, framecast: Command, launcher: list[str]
+):
+    """Batch normalisation, in every time step, by the statistics of the joined batch."""
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    data = ("--data", squares, "--out", alone)
+    assert framecast("train", "course", *data, *TINY, *SETTINGS).code == 0
+    devices = () if "torch.distributed.run" in launcher else ("--devices", "2")
+    trained_by_two([sys.executable, *launcher], squares, together, *devices)
+
+    one, two = (load_file(run / "checkpoints/last.safetensors") for run in (alone, together))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+    losses = [
+        [float(row["loss"]) for row in csv.DictReader((run / "metrics.csv").open()) if row["loss"]]
+        for run in (alone, together)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(
+    squares: Path, tmp_path: Path, framecast: Command
+):
+    data = ("--data", squares, "--out", tmp_path / "run", *TINY)
+    line = framecast("train", "course", *data, "--devices", 3).one_line()
+    assert "A batch of 2 clips cannot be shared equally by 3 devices" in line
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="--devices should be at least 1"):
+        Devices.asked_for(0, 1)
+
+
+def test_torchrun_decides_how_many_there_are(monkeypatch: pytest.MonkeyPatch):
+    for name, value in (("RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "6")):
+        key = name if name.endswith("SIZE") else f"TORCHELASTIC_{name}"
+        monkeypatch.setenv(key, value)
+    assert Devices.asked_for(1, 1) == Devices(per_node=2, num_nodes=3)

@@ -1,0 +1,60 @@
+"""Every recipe of the family trains, resumes, is evaluated and reported, on tiny data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framecast.models.config import CourseConfig
+from framecast.training.recipe import Recipe, read_recipe, recipe_from
+from framecast.training.runs import Checkpoint, Run
+from tests.conftest import TINY, Outcome
+
+Command = Callable[..., Outcome]
+FOLDER = Path(__file__).parents[2] / "recipes"
+# vgg is as good as any narrow, and slow on a CPU even so: dcgan stands for it here.
+SMALL = ("--model.image_network=dcgan", "--model.image_width=4", "--training.film_frames=6")
+
+
+def recipes() -> dict[str, Recipe]:
+    every = {path.stem: recipe_from(read_recipe(path), path.name) for path in FOLDER.glob("*.yaml")}
+    return {n: recipe for n, recipe in every.items() if isinstance(recipe.model, CourseConfig)}
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_a_recipe_trains_resumes_and_is_evaluated_and_reported(
+    squares: Path, tmp_path: Path, framecast: Command, name: str
+):
+    run, sizes = tmp_path / "run", [*TINY, *SMALL]
+    model = recipes()[name].model
+    assert isinstance(model, CourseConfig)
+    if not model.latent_dim:
+        sizes.append("--model.latent_dim=0")
+    command = ("train", name, "--data", squares, "--out", run, *sizes, "--training.epoch_size=1")
+    for epochs, resume in ((1, ()), (2, ("--resume",))):
+        done = framecast(*command, f"--training.epochs={epochs}", *resume)
+        assert done.code == 0, done.err
+    assert Checkpoint.load(run / "checkpoints/last.safetensors").step == 2
+    expected = 4 * model.code_size**2 if model.latent_dim else 0
+    assert Run(run).load_model("last").latent_dim == expected
+    assert framecast("evaluate", run).code == 0
+    assert framecast("report", run).code == 0
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_a_collapsed_posterior_is_told_in_words(squares: Path, tmp_path: Path, framecast: Command):
+    """A weight that makes every nat dear presses the posterior onto its prior."""
+    steps = ("--training.epochs=1", "--training.epoch_size=101", "--training.log_every=50")
+    options = (*TINY, *SMALL, *steps, "--kl.beta=0.5")
+    done = framecast("train", "course", "--data", squares, "--out", tmp_path / "run", *options)
+    assert done.code == 0
+    words = " ".join(done.out.split())
+    assert "The posterior has collapsed" in words
+    assert "0 of 4 latent dimensions" in words
+    assert "implies a pixel noise of 55.43" in words
+
+    rows = (tmp_path / "run" / "kl_per_dimension.csv").read_text().splitlines()
+    assert rows[0] == "step,d0,d1,d2,d3"
+    assert all(float(value) < 0.01 for value in rows[1].split(",")[1:])
