@@ -113,6 +113,22 @@ def test_the_last_plan_moves_on_and_helps_the_next_decision():
     torch.testing.assert_close(warm.plan(bowl).commands, first.commands, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", PLANNERS)
+@pytest.mark.parametrize("candidates", [2, 3, 5])
+def test_few_candidates_are_never_exceeded(name: str, candidates: int):
+    small = planner(name, candidates=candidates, rounds=2)
+    counts: list[int] = []
+
+    def counted(commands: Tensor) -> Tensor:
+        counts.append(len(commands))
+        return bowl(commands)
+
+    for _ in range(3):
+        small.plan(counted, TARGET.expand(4, HORIZON, 2))
+        small.executed(1)
+    assert sum(counts) == 3 * 2 * candidates
+
+
 def test_a_suggestion_is_taken_when_it_is_better_and_ignored_when_it_is_not():
     perfect = TARGET.expand(1, HORIZON, 2)
     assert planner("icem").plan(bowl, perfect).cost == pytest.approx(0, abs=1e-9)

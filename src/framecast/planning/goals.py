@@ -63,9 +63,18 @@ def parse_goal(text: str) -> Goal:
     raise UserError(f"A goal is {FORMS}; got {text!r}.")
 
 
-def cost_of(goals: list[Goal], frame: Tensor, spec: ClipSpec, hand_eye: HandEye | None) -> Cost:
-    """The weighted sum of goals in a scene whose first frame is (C, H, W)."""
-    costs = [_cost(goal, frame, spec, hand_eye) for goal in goals]
+def cost_of(
+    goals: list[Goal],
+    frame: Tensor,
+    spec: ClipSpec,
+    hand_eye: HandEye | None,
+    later: Frames | None = None,
+) -> Cost:
+    """The weighted sum of goals in a scene whose first frame is (C, H, W).
+
+    `later` are the frames (T, H, W, C) after it, where it is a recorded clip's.
+    """
+    costs = [_cost(goal, frame, spec, hand_eye, later) for goal in goals]
     if len(costs) == 1 and goals[0].weight == 1:
         return costs[0]
     return WeightedSum(costs, [goal.weight for goal in goals])

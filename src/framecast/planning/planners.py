@@ -94,6 +94,10 @@ class PlannerConfig:
         return max(2, round(self.elites * self.candidates))
 
     @property
+    def num_kept(self) -> int:
+        return max(1, round(self.kept * self.num_elites))
+
+    @property
     def num_evaluations(self) -> int:
         """Action sequences evaluated a decision; the same for every planner."""
         return self.candidates * self.rounds
@@ -185,7 +189,7 @@ class _Search:
         """The first round: the last plan and elites, suggestions, and noise around the mean."""
         parts = [self.mean[None]]
         if self.config.name == "icem" and self.warm_elites is not None:
-            parts.append(self.warm_elites[: max(1, round(self.config.kept * len(self.elites)))])
+            parts.append(self.warm_elites[: self.config.num_kept])
         if suggestions is not None and len(suggestions):
             numbers = self.box.numbers(suggestions)
             parts.append(numbers[: round(self.config.suggested * count)])
@@ -196,8 +200,8 @@ class _Search:
         """The next round: noise around the mean, the mean, and for icem the elites kept."""
         parts = [self.mean[None]]
         if self.config.name == "icem":
-            parts.append(self.elites[: max(1, round(self.config.kept * len(self.elites)))])
-        known = torch.cat(parts)
+            parts.append(self.elites[: self.config.num_kept])
+        known = torch.cat(parts)[: self.config.candidates]
         return torch.cat([known, self._noisy(self.config.candidates - len(known))])
 
     def round(self, numbers: Tensor) -> None:
@@ -261,7 +265,7 @@ def coloured_noise(shape: tuple[int, int, int], colour: float, random: torch.Gen
     (Timmer and Koenig 1995.) The lowest frequency stands in for 0, which is a constant.
     """
     count, steps, size = shape
-    if colour == 0 or steps == 1:
+    if colour == 0 or steps == 1 or count == 0:
         return torch.randn(shape, generator=random)
     frequency = torch.fft.rfftfreq(steps)
     frequency[0] = frequency[1]
