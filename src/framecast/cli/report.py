@@ -8,6 +8,7 @@ from framecast.cli.console import command_parser, console
 
 EXAMPLES = """  framecast report runs/first
   framecast report runs/first --protocol svg
+  framecast report runs/first --films films   # GIFs and strips for a talk or a README
   framecast report runs/first --data /elsewhere/pusher   # the dataset has moved"""
 
 
@@ -20,6 +21,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("run", type=Path, help="run folder, evaluated before")
     parser.add_argument("--data", type=Path, help="the dataset, if not where the run found it")
     parser.add_argument("--protocol", default="course", help="name of the scores (course)")
+    parser.add_argument("--films", type=Path, help="folder for its films and strips as files, too")
     options = parser.parse_args(argv)
     with console.status("Loading PyTorch ...") as status:
         from framecast.evaluation.report.write import write_report
@@ -30,6 +32,7 @@ def main(argv: list[str]) -> None:
             options.data,
             options.protocol,
             lambda stage: status.update(f"{stage} ..."),
+            options.films,
         )
     megabytes = path.stat().st_size / 1e6
     console.print(f"Written to {path} ({megabytes:.1f} MB). Open it in a browser.", soft_wrap=True)

@@ -24,13 +24,18 @@ from framecast.training.runs import Run
 
 
 def write_report(
-    run: Run, dataset: Path | None, protocol_name: str, stage: Callable[[str], None]
+    run: Run,
+    dataset: Path | None,
+    protocol_name: str,
+    stage: Callable[[str], None],
+    films: Path | None = None,
 ) -> Path:
     """Write `report.html` into the run folder; `report-<protocol>.html` for another than course.
 
     Args:
         dataset: where the clips are; None for the dataset of the run.
         stage: told what is being done.
+        films: a folder that gets the report's films and strips as files of their own, too.
 
     Raises UserError when the run was not evaluated by this protocol yet.
     """
@@ -40,6 +45,11 @@ def write_report(
     model = run.load_model(document["protocol"]["checkpoint"])
     clips = ProtocolClips.of(dataset or run.dataset(), protocol)
     pictured = picture_clips(model, clips, protocol, run.recipe().training.film_frames)
+    if films is not None:
+        films.mkdir(parents=True, exist_ok=True)
+        for clip in pictured:
+            (films / f"clip_{clip.number}.gif").write_bytes(clip.film)
+            (films / f"clip_{clip.number}.png").write_bytes(clip.strip)
     stage("drawing curves")
     environment = Environment(
         loader=PackageLoader("framecast.evaluation.report", "."),
