@@ -96,9 +96,9 @@ def test_compare_prints_and_writes_tables_plots_and_films(
         rows = list(csv.reader(file))
     assert [row[1] for row in rows[:4]] == ["run", "first", "other", "copy the last frame"]
     assert rows[1][2].startswith(f"{scores(runs[0])['scores']['model']['psnr']:.2f} [")
-    film = Image.open(out / "clip_0.gif")
-    assert film.n_frames == 12
-    assert film.width == 3 * (64 * 3 + 3) - 3, "the truth and both runs"
+    with Image.open(out / "clip_0.gif") as film:
+        assert film.n_frames == 12
+        assert film.width == 3 * (64 * 3 + 3) - 3, "the truth and both runs"
 
 
 def test_what_cannot_be_compared_is_one_line(runs: list[Path], tmp_path: Path, framecast: Command):

@@ -136,7 +136,5 @@ def test_the_benchmark_writes_what_it_promises(
 
 
 def test_a_benchmark_needs_a_model_of_the_pusher(trained: Path, framecast: Command):
-    assert (
-        "2 actions" in framecast("plan-bench", trained, "--episodes", 1, "--fix", "d0=0").one_line()
-    )
+    assert "the pusher's actions" in framecast("plan-bench", trained, "--episodes", 1).one_line()
     assert "some of reach" in framecast("plan-bench", trained, "--tasks", "fly").one_line()

@@ -106,7 +106,8 @@ def steering_of(model: VideoModel[Any], **limits: Any) -> Steering:
 def run_folder(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the course model as training leaves it, but for the training."""
     sizes = {"code_dim": 8, "latent_dim": 4, "hidden_dim": 16, "condition_dim": 8}
-    recipe = recipe_from({"model": {"kind": "course"} | sizes}, "a tiny recipe")
+    model = {"kind": "course", "image_width": 8} | sizes
+    recipe = recipe_from({"model": model}, "a tiny recipe")
     spec = EpisodeStore.open(squares, "train").spec
     run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", recipe, squares, spec)
     weights = build_model(recipe, spec).state_dict()

@@ -92,15 +92,15 @@ def _agents(options: Namespace, run: Any, model: Any) -> dict[str, Agent]:
     from framecast.planning.simulator import SimulatorAgent
     from framecast.pusher.env import PusherEnv
 
-    planner, imagination, box = planning_of(options, model.spec)
-    space: Any = PusherEnv().action_space
-    box.require_same_bounds(space.low, space.high, "the pusher")
     robot = Displacements.of(model.spec)
     if robot is None or not model.uses_states:
         raise UserError(
             "plan-bench needs a model that conditions on the pusher's actions and states. "
             "Train one with --model.condition action+state."
         )
+    planner, imagination, box = planning_of(options, model.spec)
+    space: Any = PusherEnv().action_space
+    box.require_same_bounds(space.low, space.high, "the pusher")
     hand_eye = None
     if "push" in options.tasks and "model" in options.agents:
         with console.status("Finding the robot's hand in the recordings (once) ..."):

@@ -129,7 +129,8 @@ class Evaluator:
         if self.video_features is not None:
             future = samples[:, :, 0].float() / 255
             past = clip.float_frames(torch.float32)[:context]
-            features["model"] = self.video_features(torch.cat([past, future])).numpy()
+            name = self.video_features.name
+            features[name] = self.video_features(torch.cat([past, future])).numpy()
             features["true"] = self.video_features(clip.float_frames(torch.float32)).numpy()
         arrays = {row: scores.cpu().numpy() for row, scores in rows.items()}
         return GroupScores(tuple(self.metrics), arrays, calibration, features, measures)

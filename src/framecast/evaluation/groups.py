@@ -29,7 +29,8 @@ class GroupScores:
         metrics: names of the metrics.
         rows: (M, S, P, B) scores of every row; S is 1 but for the model's.
         calibration: where there are at least two samples.
-        features: (B, F) of a video network, for `model` and `true`.
+        features: (B, F) of a video network: the true videos' as `true`, the model's under the
+            score's name.
         world: what was measured against the true futures of every clip.
     """
 

@@ -158,7 +158,7 @@ class VideoFeatures:
                 # TorchScript goes out of use, but it is what the network was published in.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 network: Any = torch.jit.load(str(weights.path), "cpu")  # type: ignore[no-untyped-call]
-            self.network = network.eval()
+            self.network, self.name = network.eval(), weights.name
         except RuntimeError:
             raise UserError(
                 f"{weights.path} is not a TorchScript file, which `fvd` needs."

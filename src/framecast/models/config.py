@@ -147,6 +147,9 @@ class WarpConfig(ModelConfig):
         fine_width: channels at half the size.
         middle_width: channels at a quarter.
         coarse_width: channels at an eighth, and of the recurrent state.
+        prior_share: share of the training sequences that are rolled out with the prior's mean and
+            without a KL term, as when predicting (the hybrid objective of Sohn 2015); against a
+            posterior that explains what the model could have predicted.
         absolute_error: weight of the mean absolute error beside the mean squared error.
     """
 
@@ -157,4 +160,11 @@ class WarpConfig(ModelConfig):
     fine_width: int = 32
     middle_width: int = 48
     coarse_width: int = 96
+    prior_share: float = 0.5
     absolute_error: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prior_share < 1:
+            raise UserError(
+                f"model.prior_share should be at least 0 and below 1, got {self.prior_share}."
+            )

@@ -92,6 +92,7 @@ class WarpModel(VideoModel[WarpState]):
         conditions = self.conditioner(clip.actions, None if states is None else states[:-1])
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None)
+        num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
         predicted: list[Tensor] = []
         divergences: list[Tensor] = []
         for step, condition in enumerate(conditions):
@@ -100,13 +101,15 @@ class WarpModel(VideoModel[WarpState]):
             else:
                 fed = self.fed_frame(feed_truth[step], frames[step], predicted[-1])
                 state = replace(state, frame=fed)
-            frame, state, divergence = self._step(state, condition, noise[step], next_codes[step])
+            frame, state, divergence = self._step(
+                state, condition, noise[step], next_codes[step], num_prior
+            )
             predicted.append(frame)
             divergences.append(divergence)
         error = torch.stack(predicted) - frames[1:]
         reconstruction = error.square().mean()
         sharpness = self.config.absolute_error * error.abs().mean()
-        kl_per_dimension = torch.stack(divergences).mean(dim=(0, 1))
+        kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
         kl = kl_per_dimension.sum()
         state_error = kl.new_zeros(())
         if states is not None:
@@ -145,24 +148,35 @@ class WarpModel(VideoModel[WarpState]):
         return frame, replace(next_state, frame=frame, robot_state=standard)
 
     def _step(
-        self, state: WarpState, condition: Tensor, noise: Tensor | None, next_code: Tensor | None
+        self,
+        state: WarpState,
+        condition: Tensor,
+        noise: Tensor | None,
+        next_code: Tensor | None,
+        num_prior: int = 0,
     ) -> tuple[Tensor, WarpState, Tensor]:
         """The next frame, the state but for that frame, and the divergence (B, Z).
 
         The latent comes from the posterior where the next frame's code is given, else from the
-        prior; without noise it is the distribution's mean.
+        prior; without noise it is the distribution's mean. The first `num_prior` members of the
+        batch take the prior's mean whatever is given.
         """
         fine, middle, coarse = self.encoder(state.frame, state.context)
         for_coarse, for_middle = self.embed_condition(condition.to(self.dtype))
         coarse = coarse + for_coarse + self.place
-        latent, divergence = self._latent(coarse, state.hidden, noise, next_code)
+        latent, divergence = self._latent(coarse, state.hidden, noise, next_code, num_prior)
         hidden, cell = self.lstm(torch.cat([coarse, latent], dim=1), state.hidden, state.cell)
         maps = self.decoder(hidden, middle, fine, for_middle)
         frame, canvas = self.compositor(maps, state.frame, state.context, state.canvas)
         return frame, replace(state, canvas=canvas, hidden=hidden, cell=cell), divergence
 
     def _latent(
-        self, coarse: Tensor, hidden: Tensor, noise: Tensor | None, next_code: Tensor | None
+        self,
+        coarse: Tensor,
+        hidden: Tensor,
+        noise: Tensor | None,
+        next_code: Tensor | None,
+        num_prior: int,
     ) -> tuple[Tensor, Tensor]:
         batch_size = len(coarse)
         if not self.latent_dim:
@@ -176,6 +190,8 @@ class WarpModel(VideoModel[WarpState]):
         latent = chosen.mean
         if noise is not None:
             latent = chosen.sample(noise.to(self.dtype).view_as(latent))
+        if num_prior:
+            latent = torch.cat([prior.mean[:num_prior], latent[num_prior:]])
         return latent, divergence
 
     def _codes(self, frames: Tensor, context: Tensor) -> Tensor:

@@ -123,7 +123,8 @@ def _picture(path: str, spec: ClipSpec, later: Frames | None) -> Frames:
     if later is not None and path.startswith("+"):
         if not path[1:].isdigit() or not 1 <= int(path[1:]) <= len(later):
             raise UserError(f"On this clip, image=+N takes 1 to {len(later)} steps; got {path}.")
-        return later[int(path[1:]) - 1]
+        frame: Frames = later[int(path[1:]) - 1]
+        return frame
     if not Path(path).is_file():
         raise UserError(f"There is no goal image {path}.")
     try:

@@ -70,7 +70,7 @@ class TrainingBatches(Dataset[Clip]):
         if config.shift or config.brightness:
             random = np.random.default_rng([recipe.seed, step, AUGMENTATION_STREAM])
             batch = augment(batch, config.shift, config.brightness, random)
-        return batch
+        return batch.first(config.context + schedules.horizon(config, step, recipe.num_steps))
 
 
 class TrainingModule(LightningModule):

@@ -28,6 +28,8 @@ DEFAULT_KIND = CourseConfig.kind
 RANGES = {
     "clips.context": (1, 1000),
     "clips.horizon": (1, 1000),
+    "clips.first_horizon": (0, 1000),
+    "clips.full_horizon_at": (1e-6, 1),
     "clips.batch_size": (2, 100_000),
     "clips.shift": (0, 16),
     "clips.brightness": (0, 0.5),

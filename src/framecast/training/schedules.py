@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from framecast.training.recipe import Recipe
-from framecast.training.settings import KLConfig, TeacherForcingConfig
+from framecast.training.settings import ClipsConfig, KLConfig, TeacherForcingConfig
 
 FINAL_LR_SHARE = 0.01
 ACTIVE_NATS = 0.01  # a dimension with less says next to nothing (Burda 2016)
@@ -29,6 +29,14 @@ def teacher_forcing_ratio(recipe: Recipe, step: int) -> float:
     position = min(1.0, max(0.0, (step / recipe.num_steps - config.decay_from) / fall))
     left = _share_left(config, position)
     return config.lower_bound + (config.start - config.lower_bound) * left
+
+
+def horizon(config: ClipsConfig, step: int, num_steps: int) -> int:
+    """Frames predicted at this step: grows evenly from first_horizon to the whole horizon."""
+    if not config.first_horizon:
+        return config.horizon
+    grown = min(1.0, step / num_steps / config.full_horizon_at)
+    return round(config.first_horizon + (config.horizon - config.first_horizon) * grown)
 
 
 def _share_left(config: TeacherForcingConfig, position: float) -> float:

@@ -13,6 +13,9 @@ class ClipsConfig:
     Args:
         context: true frames given (the course's n_past).
         horizon: frames predicted (n_future).
+        first_horizon: frames predicted at the start of the run, for a model that learns motion from
+            short clips first; 0 predicts the whole horizon from the start.
+        full_horizon_at: share of the run at which the horizon has grown, evenly, to its whole.
         batch_size: clips a step, over all devices.
         num_workers: processes that load data; 0 loads in the training process, which is fastest
             for a memory-mapped store.
@@ -22,6 +25,8 @@ class ClipsConfig:
 
     context: int = 2
     horizon: int = 10
+    first_horizon: int = 0
+    full_horizon_at: float = 0.5
     batch_size: int = 12
     num_workers: int = 0
     shift: int = 0
