@@ -117,9 +117,14 @@ class WarpSampler(Sampler[WarpSamplerState]):
         frame, latest, canvas = self.compositor(features, state)
         standard = self.model.next_robot_state(state.robot_state, action, robot_state)
         state = replace(
-            state, robot_state=standard, frame=frame, latest=latest, canvas=canvas,
-            hidden=hidden, cell=cell,
-        )  # fmt: skip
+            state,
+            robot_state=standard,
+            frame=frame,
+            latest=latest,
+            canvas=canvas,
+            hidden=hidden,
+            cell=cell,
+        )
         return frame, state
 
     def _latent(self, coarse: Tensor, hidden: Tensor, noise: Tensor | None) -> Tensor:
