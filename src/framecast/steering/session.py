@@ -24,7 +24,7 @@ from framecast.errors import UserError
 from framecast.models.base import RolloutState, VideoModel
 from framecast.steering.controls import Controls
 from framecast.steering.drag import DragMap, Floats
-from framecast.steering.moments import Action, Moment, StateCache, Step
+from framecast.steering.moments import Action, Moment, Seen, StateCache, Step
 from framecast.steering.starts import MAX_SEED, Beginning, Start, Starts
 from framecast.steering.truth import in_colour
 from framecast.training.schedules import latent_noise
@@ -125,9 +125,9 @@ class Session:
         self._require_room()
         yield from self._restore(parent)
         number = len(self.moments)
-        frames, positions = self._imagine(parent, step, number)
+        seen = self._imagine(parent, step, number)
         truth = parent.truth and self.beginning.truth.after(parent.truth, step.action)
-        self.current = Moment(number, parent, step, frames, positions, truth)
+        self.current = Moment(number, parent, step, *seen, truth)
         parent.children.append(self.current)
         self.moments.append(self.current)
         yield self.current
@@ -138,8 +138,7 @@ class Session:
         if len(moment.frames) < self.futures and moment.parent is not None:
             yield from self._restore(moment)
         elif len(moment.frames) < self.futures:
-            frames = np.repeat(moment.frames[:1], self.futures, axis=0)
-            moment.show(frames, moment.positions[:1] * self.futures)
+            moment.show(self._alike(moment.frames, moment.positions, moment.states))
         yield moment
 
     def _restore(self, moment: Moment) -> Turns:
@@ -151,15 +150,13 @@ class Session:
         for lacking in reversed(missing):
             assert lacking.parent is not None
             assert lacking.step is not None
-            frames, positions = self._imagine(lacking.parent, lacking.step, lacking.number)
+            seen = self._imagine(lacking.parent, lacking.step, lacking.number)
             if len(lacking.frames) < self.futures:
-                lacking.show(frames, positions)
+                lacking.show(seen)
             yield None
 
     @torch.inference_mode()
-    def _imagine(
-        self, parent: Moment, step: Step, number: int
-    ) -> tuple[NDArray[np.uint8], list[Floats]]:
+    def _imagine(self, parent: Moment, step: Step, number: int) -> Seen:
         """One step of the model from a moment whose state is here; keeps the state after it."""
         if parent.parent is None and self.states.futures_at(0) < self.futures:
             self.states.keep(0, self.context_state.repeat(self.futures))
@@ -174,19 +171,28 @@ class Session:
         frames, state = self.model.imagine(state, actions, noise)
         self.states.keep(number, state)
         images = pictures.to_uint8(frames.float().cpu().numpy())
-        return images, self._positions(parent, step.action, state)
+        states = self._states(state)
+        return Seen(images, self._positions(parent, step.action, states), states)
 
-    def _positions(self, parent: Moment, action: Action, state: RolloutState) -> list[Floats]:
+    def _states(self, state: RolloutState) -> NDArray[np.float32] | None:
+        """The robot's state in every future, (N, S), where the model knows it."""
+        spec, known = self.model.spec.state, state.robot_state
+        if known is None or spec is None:
+            return None
+        std, mean = np.array(spec.std, np.float32), np.array(spec.mean, np.float32)
+        states: NDArray[np.float32] = known.float().cpu().numpy() * std + mean
+        return states
+
+    def _positions(
+        self, parent: Moment, action: Action, states: NDArray[np.float32] | None
+    ) -> list[Floats]:
         """Where the end effector is in every future, by the model's own state or by reckoning."""
         if self.drag is None:
             return []
-        spec, known = self.model.spec.state, state.robot_state
-        if known is None or spec is None:
+        if states is None:
             last = len(parent.positions) - 1
             before = [parent.positions[min(index, last)] for index in range(self.futures)]
             return [self.drag.after(position, action) for position in before]
-        std, mean = np.array(spec.std, np.float32), np.array(spec.mean, np.float32)
-        states = known.float().cpu().numpy() * std + mean
         return [self.drag.locate(parent.frames, row) for row in states]
 
     @torch.inference_mode()
@@ -201,12 +207,24 @@ class Session:
 
     def _root(self, beginning: Beginning) -> Moment:
         """The last context frame, which every future shares."""
-        frames = np.repeat(in_colour(beginning.frames[-1:]), self.futures, axis=0)
         state = None if beginning.states is None else beginning.states[-1]
         positions: list[Floats] = []
         if self.drag is not None:
-            positions = [self.drag.locate(beginning.frames, state)] * self.futures
-        return Moment(0, None, None, frames, positions, beginning.moment)
+            positions = [self.drag.locate(beginning.frames, state)]
+        states = None if state is None else state[None]
+        seen = self._alike(in_colour(beginning.frames[-1:]), positions, states)
+        return Moment(0, None, None, *seen, beginning.moment)
+
+    def _alike(
+        self,
+        frames: NDArray[np.uint8],
+        positions: list[Floats],
+        states: NDArray[np.float32] | None,
+    ) -> Seen:
+        """The first of these futures, as often as futures are wanted."""
+        count = self.futures
+        states = None if states is None else np.repeat(states[:1], count, axis=0)
+        return Seen(np.repeat(frames[:1], count, axis=0), positions[:1] * count, states)
 
     def _require_room(self) -> None:
         kept = sum(moment.frames.nbytes for moment in self.moments)
