@@ -13,7 +13,7 @@ Shape letters: N futures, K context frames, H W image, A action, Z latent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,12 +22,16 @@ from numpy.typing import NDArray
 from framecast import pictures
 from framecast.errors import UserError
 from framecast.models.base import RolloutState, VideoModel
+from framecast.planning.handmap import HandMap
 from framecast.steering.controls import Controls
 from framecast.steering.drag import DragMap, Floats
 from framecast.steering.moments import Action, Moment, Seen, StateCache, Step
 from framecast.steering.starts import MAX_SEED, Beginning, Start, Starts
 from framecast.steering.truth import in_colour
 from framecast.training.schedules import latent_noise
+
+if TYPE_CHECKING:
+    from framecast.steering.pursuit import Pursuit
 
 MAX_FUTURES = 9
 FRAME_BUDGET = 32 << 20  # bytes of frames that a session may keep
@@ -42,24 +46,32 @@ class Session:
         current: the moment at which the next step begins.
         futures, seed, latent: how many futures there are, what the next steps are drawn from, and
             whether they are drawn at all or take the prior's mean.
+        hand_map: where in the picture the robot's hand is, for planning in metres.
+        pursuit: the goal that is planned for.
 
     Raises UserError for whatever a person can do differently.
     """
 
     def __init__(
-        self, model: VideoModel[Any], starts: Starts, controls: Controls, drag: DragMap | None
+        self,
+        model: VideoModel[Any],
+        starts: Starts,
+        controls: Controls,
+        drag: DragMap | None,
+        hand_map: HandMap | None = None,
     ) -> None:
         self.model, self.starts = model, starts
-        self.controls, self.drag = controls, drag
+        self.controls, self.drag, self.hand_map = controls, drag, hand_map
         self.device = next(model.parameters()).device
         self.futures, self.seed, self.latent = 1, 0, True
         self.moments: list[Moment] = []
+        self.pursuit: Pursuit | None = None
         self.states = StateCache(STATE_BUDGET)
 
     def open(self, start: Start, path: Sequence[Step] = ()) -> Turns:
         """Begin anew from a start, then take the steps of a path (a shared link)."""
         beginning = self.starts.begin(start)
-        self.start, self.beginning = start, beginning
+        self.start, self.beginning, self.pursuit = start, beginning, None
         self.states = StateCache(STATE_BUDGET)
         self.context_state = self._observe(beginning)
         self.current = self._root(beginning)
@@ -70,7 +82,7 @@ class Session:
 
     def step(self, action: Action | None) -> Turns:
         """Take one action, or the one that was recorded here where it is None."""
-        moment = self._opened()
+        moment = self.opened()
         if action is None:
             action = self.recorded_action(moment)
         if action is None:
@@ -79,7 +91,7 @@ class Session:
 
     def go(self, number: int) -> Turns:
         """Make any moment of the tree the current one, with as many futures as are wanted."""
-        self._opened()
+        self.opened()
         if not 0 <= number < len(self.moments):
             raise UserError(f"There is no moment {number}; there are {len(self.moments)}.")
         self.current = self.moments[number]
@@ -87,7 +99,7 @@ class Session:
 
     def resample(self) -> Turns:
         """Take the last step once more with fresh seeds, as a branch; later steps use them too."""
-        moment = self._opened()
+        moment = self.opened()
         self.seed = (self.seed + MAX_FUTURES) % MAX_SEED
         if moment.parent is None or moment.step is None:
             yield moment
@@ -106,7 +118,8 @@ class Session:
         known = moment.truth
         return None if known is None else self.beginning.truth.recorded_action(known)
 
-    def _opened(self) -> Moment:
+    def opened(self) -> Moment:
+        """The current moment. Raises UserError where nothing has been opened."""
         if not self.moments:
             raise UserError("Choose a start first.")
         return self.current
