@@ -26,7 +26,7 @@ demo: $(INSTALLED)
 	$(BIN)/framecast report runs/demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; read when torch is loaded
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,6 @@ from framecast.clip import Clip, ClipSpec, VectorSpec
 from framecast.data.episodes import Episode
 from framecast.data.writer import DatasetWriter, Header
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = [
     *("--model.code_dim=8", "--model.latent_dim=4", "--model.hidden_dim=16"),

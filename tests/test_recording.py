@@ -100,6 +100,11 @@ class Executed(Counter):
         return np.array(action, np.float64), reward, terminated, truncated, info
 
 
+# A shell that starts tests in the background has SIGINT ignored, in its children too.
+INTERRUPTIBLE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from framecast.cli import main; sys.exit(main())"
+)
 KINDS = (Counter, Diverging, Lagging, Executed)
 
 
@@ -244,7 +249,7 @@ def test_recordings_do_not_depend_on_the_number_of_workers(tmp_path: Path, frame
 def test_an_interrupted_recording_leaves_nothing_and_says_so(tmp_path: Path):
     out = tmp_path / "data"
     command = [
-        *(sys.executable, "-c", "import sys; from framecast.cli import main; sys.exit(main())"),
+        *(sys.executable, "-c", INTERRUPTIBLE),
         *("record", "framecast/Pusher-v0", "--episodes", "5000", "--workers", "2"),
         *("--out", str(out)),
     ]

@@ -60,7 +60,7 @@ def test_two_processes_take_the_steps_of_one_on_the_joined_batch(
     one, two = (load_file(run / "checkpoints/last.safetensors") for run in (alone, together))
     assert one.keys() == two.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-5, msg=name)
     losses = [
         [float(row["loss"]) for row in read_table(run / "metrics.csv") if row["loss"]]
         for run in (alone, together)

@@ -195,11 +195,11 @@ def _table(protocol: dict[str, Any], scores: dict[str, Any], states_matter: bool
     states = f", states {protocol['states']}" if states_matter else ""
     title = (
         f"{protocol['context']} frames in, {protocol['horizon']} out{states}: "
-        f"{protocol['num_clips']} clips of the {protocol['split']} split"
+        f"{protocol['num_clips']} clips of the {protocol['split']} split. PSNR in dB"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in ("PSNR dB", "95%", "over copy", "first", "last", "SSIM"):
+    for heading in ("dB", "95%", "gain", "first", "last", "SSIM"):
         table.add_column(heading, justify="right", no_wrap=True)
     floor = scores["copy_last"]["psnr"]
     for row, score in scores.items():

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from framecast.clip import Clip
 from framecast.evaluation.protocols import Protocol
-from framecast.models.base import VideoModel
+from framecast.models.base import RolloutState, Sampler, VideoModel
+from framecast.models.threads import even_parts, in_threads
 from framecast.training.schedules import latent_noise
 
 MOST_ENTRIES = 128  # more gain no speed on any machine tried
@@ -52,7 +53,6 @@ def sample_futures(
         clips: their places in the protocol's list, which name the noise.
         samples: which samples to draw; the prior's mean when the protocol asks for it.
     """
-    assert not model.training, "batch statistics would make a clip depend on its batch mates"
     num_samples, context = len(samples), protocol.context
     noise = None
     if protocol.prior == "sampled":
@@ -65,9 +65,27 @@ def sample_futures(
     else:
         future = None
     actions = clip.actions[context - 1 :].repeat_interleave(num_samples, dim=1)
-    mixed = protocol.precision == "bfloat16"
-    with torch.autocast(clip.actions.device.type, torch.bfloat16, enabled=mixed):
-        frames = clip.float_frames(model.dtype)[:context]
-        state = model.observe(frames, clip.actions[: context - 1], past).repeat(num_samples)
-        predicted = model.rollout(state, actions, noise, future).float()
+    sampler = model.sampler(bfloat16=protocol.precision == "bfloat16")
+    frames = clip.float_frames(model.dtype)[:context]
+    state = sampler.observe(frames, clip.actions[: context - 1], past).repeat(num_samples)
+    predicted = _rollouts(sampler, state, actions, noise, future).float()
     return predicted.reshape(-1, clip.batch_size, num_samples, *predicted.shape[2:])
+
+
+def _rollouts(
+    sampler: Sampler[Any],
+    state: RolloutState,
+    actions: Tensor,
+    noise: Tensor | None,
+    states: Tensor | None,
+) -> Tensor:
+    """`sampler.rollout`, the batch shared among threads."""
+
+    def of_part(entries: range) -> Tensor:
+        chosen = torch.tensor(entries, device=sampler.device)
+        parts = (None if given is None else given[:, chosen] for given in (noise, states))
+        return sampler.rollout(state.take(chosen), actions[:, chosen], *parts)
+
+    batch_size = actions.shape[1]
+    parts = even_parts(batch_size, batch_size, sampler.device)
+    return torch.cat(in_threads(of_part, parts, sampler.device), dim=1)

@@ -76,6 +76,26 @@ def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 State = TypeVar("State", bound=RolloutState)
+Imagine = Callable[[State, Tensor, Tensor | None, Tensor | None], tuple[Tensor, State]]
+
+
+def _rollout(
+    imagine: Imagine[State],
+    state: State,
+    actions: Tensor,
+    noise: Tensor | None,
+    states: Tensor | None,
+) -> Tensor:
+    frames = []
+    for step, action in enumerate(actions):
+        frame, state = imagine(
+            state,
+            action,
+            None if noise is None else noise[step],
+            None if states is None else states[step],
+        )
+        frames.append(frame)
+    return torch.stack(frames)
 
 
 class VideoModel(nn.Module, ABC, Generic[State]):
@@ -163,16 +183,7 @@ class VideoModel(nn.Module, ABC, Generic[State]):
             noise: (P, B, Z) or None for the prior's mean
             states: (P, B, S) true states of the predicted frames, or None to predict them
         """
-        frames = []
-        for step, action in enumerate(actions):
-            frame, state = self.imagine(
-                state,
-                action,
-                None if noise is None else noise[step],
-                None if states is None else states[step],
-            )
-            frames.append(frame)
-        return torch.stack(frames)
+        return _rollout(self.imagine, state, actions, noise, states)
 
     @torch.no_grad()
     def predict(
@@ -192,6 +203,10 @@ class VideoModel(nn.Module, ABC, Generic[State]):
         state = self.observe(frames, clip.actions[: num_context - 1], past)
         return self.rollout(state, clip.actions[num_context - 1 :], noise, future).float()
 
+    def sampler(self, bfloat16: bool) -> Sampler[Any]:
+        """What draws futures from the present weights, convolutions in bfloat16 or not."""
+        return PlainSampler(self, bfloat16)
+
     @property
     def uses_states(self) -> bool:
         """Whether the condition includes the robot's state."""
@@ -200,3 +215,61 @@ class VideoModel(nn.Module, ABC, Generic[State]):
     @property
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
+
+
+class Sampler(ABC, Generic[State]):
+    """`observe`, `imagine` and `rollout` of a model whose weights do not change, without gradients.
+
+    What only draws futures (evaluation, planning, steering) asks a model for its sampler, so that a
+    model may arrange its arithmetic for speed and training need not know. Its states are its own.
+    """
+
+    def __init__(self, model: VideoModel[Any], bfloat16: bool) -> None:
+        assert not model.training, "batch statistics would make a clip depend on its batch mates"
+        self.model, self.bfloat16 = model, bfloat16
+        self.device = next(model.parameters()).device
+
+    def precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    @abstractmethod
+    def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> State:
+        """As the model's."""
+
+    @abstractmethod
+    def imagine(
+        self,
+        state: State,
+        action: Tensor,
+        noise: Tensor | None = None,
+        robot_state: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """As the model's."""
+
+    def rollout(
+        self, state: State, actions: Tensor, noise: Tensor | None, states: Tensor | None = None
+    ) -> Tensor:
+        """As the model's."""
+        return _rollout(self.imagine, state, actions, noise, states)
+
+
+class PlainSampler(Sampler[State]):
+    """The model's own methods."""
+
+    @torch.no_grad()
+    def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> State:
+        with self.precision():
+            state: State = self.model.observe(frames, actions, states)
+        return state
+
+    @torch.no_grad()
+    def imagine(
+        self,
+        state: State,
+        action: Tensor,
+        noise: Tensor | None = None,
+        robot_state: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        with self.precision():
+            imagined: tuple[Tensor, State] = self.model.imagine(state, action, noise, robot_state)
+        return imagined

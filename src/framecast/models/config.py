@@ -158,8 +158,8 @@ class WarpConfig(ModelConfig):
     num_flows: int = 4
     latent_channels: int = 4
     fine_width: int = 32
-    middle_width: int = 48
-    coarse_width: int = 96
+    middle_width: int = 64
+    coarse_width: int = 128
     prior_share: float = 0.5
     absolute_error: float = 0.1
 

@@ -17,13 +17,14 @@ L latent channels, Z latent numbers (L h w), D coarse channels at h w = H/8 W/8.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
-from framecast.models.base import Loss, RolloutState, VideoModel
+from framecast.models.base import Loss, RolloutState, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import WarpConfig
 from framecast.models.warp_networks import (
@@ -35,6 +36,7 @@ from framecast.models.warp_networks import (
     MotionDecoder,
     SpatialLSTM,
 )
+from framecast.models.warp_sampler import WarpSampler
 
 STATE_ERROR_WEIGHT = 1e-3  # only the linear state head learns from it
 
@@ -140,12 +142,21 @@ class WarpModel(VideoModel[WarpState]):
     ) -> tuple[Tensor, WarpState]:
         condition = self.conditioner(action, state.robot_state)
         frame, next_state, _ = self._step(state, condition, noise, None)
-        standard = state.robot_state
-        if standard is not None and robot_state is None:
-            standard = self.conditioner.next_state(standard, action)
-        elif standard is not None:
-            standard = self.conditioner.standard_states(robot_state)
+        standard = self.next_robot_state(state.robot_state, action, robot_state)
         return frame, replace(next_state, frame=frame, robot_state=standard)
+
+    def next_robot_state(
+        self, standard: Tensor | None, action: Tensor, given: Tensor | None
+    ) -> Tensor | None:
+        """The standardised state (B, S) after an action: the given one, else as predicted."""
+        if standard is None:
+            return None
+        if given is not None:
+            return self.conditioner.standard_states(given)
+        return self.conditioner.next_state(standard, action)
+
+    def sampler(self, bfloat16: bool) -> Sampler[Any]:
+        return WarpSampler(self, bfloat16)
 
     def _step(
         self,

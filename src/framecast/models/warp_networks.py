@@ -70,8 +70,13 @@ class LatentHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Gaussian:
-        mean, raw = self.layers(features).float().chunk(2, dim=1)
+        mean, raw = _full(self.layers(features)).chunk(2, dim=1)
         return Gaussian.from_raw(mean, raw)
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """In no less than single precision."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 class ConditionEmbedding(nn.Module):
@@ -164,9 +169,9 @@ class Compositor(nn.Module):
         (batch_size, channels, height, width), count = frame.shape, self.num_flows
         steps = flow.reshape(batch_size, count, 2, height, width).permute(0, 1, 3, 4, 2)
         unit = frame.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
-        places = torch.addcmul(_pixel_places(height, width, frame), steps, unit)
-        warped = _sample(frame, places.reshape(batch_size, count * height, width, 2))
-        moved = _sample(
+        places = torch.addcmul(pixel_places(height, width, frame), steps, unit)
+        warped = sample(frame, places.reshape(batch_size, count * height, width, 2))
+        moved = sample(
             confidence.reshape(-1, 1, height, width), places.reshape(-1, height, width, 2)
         )
         return (
@@ -175,14 +180,14 @@ class Compositor(nn.Module):
         )
 
 
-def _sample(pictures: Tensor, places: Tensor) -> Tensor:
+def sample(pictures: Tensor, places: Tensor) -> Tensor:
     """Bilinear; what lies outside repeats the border."""
     return functional.grid_sample(
         pictures.contiguous(), places, "bilinear", "border", align_corners=False
     )
 
 
-def _pixel_places(height: int, width: int, like: Tensor) -> Tensor:
+def pixel_places(height: int, width: int, like: Tensor) -> Tensor:
     """Pixel centres in grid_sample's coordinates: (1, H, W, 2), x and y from -1 to 1."""
     down = (torch.arange(height, dtype=like.dtype, device=like.device) * 2 + 1) / height - 1
     across = (torch.arange(width, dtype=like.dtype, device=like.device) * 2 + 1) / width - 1

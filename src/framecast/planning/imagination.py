@@ -1,8 +1,9 @@
 """Candidate actions -> what they cost, through any VideoModel.
 
 The context is encoded once; a candidate with a latent sample is one entry of a batch, and batches
-are cut to a memory budget. Every candidate is imagined with the same latent noise, so that they
-differ by their actions alone, and the noise depends on the seed and not on how batches are cut.
+are cut to a memory budget and shared among threads. Every candidate is imagined with the same
+latent noise, so that they differ by their actions alone, and the noise depends on the seed and not
+on how batches are cut.
 
 Shape letters: N candidates, L latent samples, B = N * L futures, P predicted frames, A action,
 Z latent, M marks.
@@ -21,6 +22,7 @@ from torch import Tensor
 from framecast.clip import ClipSpec
 from framecast.errors import UserError
 from framecast.models.base import VideoModel
+from framecast.models.threads import even_parts, in_threads
 from framecast.planning.costs import Cost
 from framecast.planning.futures import Advecting, Futures, Present
 from framecast.planning.tracking import Mark, expected_place
@@ -69,24 +71,26 @@ class Imagination:
         config: ImaginationConfig,
         seed: int,
     ) -> None:
-        assert not model.training, "batch statistics would mix candidates"
         self.model, self.present, self.cost, self.config = model, present, cost, config
-        self.device = next(model.parameters()).device
+        self.sampler = model.sampler(config.bfloat16)
+        self.device = self.sampler.device
         random = torch.Generator().manual_seed(seed)
         self.noise = torch.randn(horizon, config.samples, model.latent_dim, generator=random)
         frames = present.frames[:, None].to(self.device, model.dtype)
         states = None if present.states is None else present.states[:, None].to(self.device)
-        with torch.no_grad(), self._precision():
-            self.state = model.observe(frames, present.actions[:, None].to(self.device), states)
-        self.chunk = self._chunk(horizon)
+        actions = present.actions[:, None].to(self.device)
+        self.state = self.sampler.observe(frames, actions, states)
+        self.most_entries = self._most_entries(horizon)
 
     def __call__(self, commands: Tensor) -> Tensor:
         """Costs (N,) of candidates (N, P, A)."""
         samples = self.config.samples
-        entries = torch.arange(len(commands) * samples)
-        costs = [
-            self.cost(self.futures(commands, chosen)) for chosen in torch.split(entries, self.chunk)
-        ]
+
+        def costs_of(entries: range) -> Tensor:
+            return self.cost(self.futures(commands, torch.tensor(entries)))
+
+        parts = even_parts(len(commands) * samples, self.most_entries, self.device)
+        costs = in_threads(costs_of, parts, self.device)
         return _aggregated(torch.cat(costs).view(-1, samples), self.config.aggregate)
 
     @torch.no_grad()
@@ -104,8 +108,7 @@ class Imagination:
         tracker = _Tracker(self.cost.marks, self.present, len(chosen), self.config.flow)
         frames, states, tracks = [], [], []
         for step, action in enumerate(actions):
-            with self._precision():
-                frame, state = self.model.imagine(state, action, noise[step])
+            frame, state = self.sampler.imagine(state, action, noise[step])
             frames.append(frame.float())
             tracks.append(tracker.follow(frames[-1], state))
             if state.robot_state is not None:
@@ -117,10 +120,7 @@ class Imagination:
             torch.stack(tracks),
         )
 
-    def _precision(self) -> Any:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
-
-    def _chunk(self, horizon: int) -> int:
+    def _most_entries(self, horizon: int) -> int:
         frame = 4 * self.present.frames[0].numel()
         entry = frame * (horizon + WORKING_FRAMES) + 3 * _num_bytes(self.state)
         return max(1, int(self.config.memory_mb * 1e6 / entry))

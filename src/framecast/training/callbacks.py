@@ -128,7 +128,10 @@ class Checkpoints(StepCallback):
         self.saved_at = clock.minutes
 
     def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
-        if self.clock.minutes - self.saved_at >= module.recipe.training.save_every_minutes:
+        # After an epoch's last step comes its validation, which a run resumed here would leave out.
+        in_epoch = module.step % module.recipe.training.epoch_size > 0
+        due = self.clock.minutes - self.saved_at >= module.recipe.training.save_every_minutes
+        if in_epoch and due:
             self._save_last(trainer, module)
 
     def on_validation_end(self, trainer: Trainer, module: TrainingModule) -> None:  # type: ignore[override]

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -48,7 +49,6 @@ class Sweep:
                 study_name="sweep",
                 direction="maximize",
                 load_if_exists=True,
-                sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
             )
             self._plan()
 
@@ -89,6 +89,8 @@ class Sweep:
             begun = [trial for trial in trials if trial.state != TrialState.WAITING]
             if len(begun) >= self.spec.trials:
                 return None
+            # The seed is the trial's own: two workers, or a resumed one, must not repeat draws.
+            self.study.sampler = TPESampler(seed=len(begun), constant_liar=True)
             new = self.study.ask(self._distributions())
             lock = self._try_lock(new.number)
             assert lock is not None

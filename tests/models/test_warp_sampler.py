@@ -1,0 +1,114 @@
+"""The warp model's sampler imagines what the model imagines."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from framecast.clip import Clip, ClipSpec
+from framecast.models.config import WarpConfig
+from framecast.models.warp import WarpModel
+from tests.conftest import vector
+
+SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=16, coarse_width=8)
+
+
+def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
+    """A model whose flows, masks and canvas all take part, as those of a trained one do."""
+    torch.manual_seed(0)
+    model = WarpModel(dataclasses.replace(SMALL, **changes), spec, num_context=2).eval()
+    torch.nn.init.normal_(model.decoder.head.weight, 0.0, 0.2)
+    return model
+
+
+def random_clip(spec: ClipSpec, num_frames: int = 6, num_clips: int = 3) -> Clip:
+    frames = torch.randint(
+        0, 256, (num_frames, num_clips, spec.channels, spec.height, spec.width), dtype=torch.uint8
+    )
+    actions = torch.randn(num_frames - 1, num_clips, spec.action.size)
+    size = spec.state.size if spec.state else 0
+    states = torch.randn(num_frames, num_clips, size) if spec.state else None
+    return Clip(frames, actions, states)
+
+
+def made_up(height: int, width: int, channels: int) -> ClipSpec:
+    states = vector(("x", "y", "z"))
+    return ClipSpec(height, width, channels, 5.0, vector(("dx", "dy")), states, "made up")
+
+
+def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool) -> Tensor:
+    """The clip's future by the model's sampler: (P, B, C, H, W)."""
+    sampler = model.sampler(options.get("bfloat16", False))
+    given = clip.states[2:] if clip.states is not None and options.get("states_given") else None
+    past = None if clip.states is None else clip.states[:2]
+    state = sampler.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], past)
+    return sampler.rollout(state, clip.actions[1:], noise, given)
+
+
+@pytest.mark.parametrize("states_given", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({}, (64, 64, 3)),
+        ({"latent_channels": 0, "num_flows": 3}, (24, 40, 1)),
+        ({"condition": "action", "num_flows": 1}, (40, 24, 3)),
+        ({"condition": "none", "fine_width": 16}, (64, 64, 1)),
+    ],
+)
+@torch.no_grad()
+def test_it_equals_the_model_in_double_precision(
+    changes: dict[str, object], size: tuple[int, int, int], states_given: bool
+):
+    spec = made_up(*size)
+    model, clip = moving_model(spec, **changes).double(), random_clip(spec)
+    noise = torch.randn(4, 3, model.latent_dim).double()
+    for given in (noise, None):
+        plain = model.rollout(
+            *_context(model, clip), given, clip.states[2:] if states_given else None
+        )
+        fast = sampled(model, clip, given, states_given=states_given)
+        torch.testing.assert_close(fast, plain, rtol=0, atol=1e-10)
+    assert (plain[1:] - plain[:-1]).abs().max() > 0.1, "nothing moves, so nothing was compared"
+
+
+def _context(model: WarpModel, clip: Clip) -> tuple[object, Tensor]:
+    state = model.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], clip.states[:2])
+    return state, clip.actions[1:]
+
+
+def test_in_bfloat16_it_is_as_close_to_single_precision_as_the_model_under_autocast():
+    spec = made_up(64, 64, 3)
+    model, clip = moving_model(spec), random_clip(spec)
+    noise = torch.randn(4, 3, model.latent_dim)
+    exact = sampled(model, clip, noise)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = model.predict(clip, 2, noise, False)
+    fast = sampled(model, clip, noise, bfloat16=True)
+    assert fast.dtype == torch.float32
+    assert (fast - exact).square().mean() < 1.5 * (plain - exact).square().mean()
+
+
+def test_a_state_stays_as_it_was_and_can_be_branched():
+    spec = made_up(64, 64, 3)
+    model, clip = moving_model(spec), random_clip(spec)
+    sampler = model.sampler(bfloat16=True)
+    state = sampler.observe(clip.float_frames(torch.float32)[:2], clip.actions[:1], clip.states[:2])
+    first, _ = sampler.imagine(state, clip.actions[1])
+    again, _ = sampler.imagine(state, clip.actions[1])
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    branches, _ = sampler.imagine(state.repeat(2), clip.actions[1].repeat_interleave(2, dim=0))
+    torch.testing.assert_close(branches[::2], branches[1::2])
+    torch.testing.assert_close(branches[::2], first, rtol=0, atol=1e-2)
+
+
+def test_it_leaves_the_model_as_it_was():
+    spec = made_up(64, 64, 3)
+    model, clip = moving_model(spec), random_clip(spec)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    sampled(model, clip, None, bfloat16=True)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    assert all(parameter.requires_grad for parameter in model.parameters())
