@@ -381,8 +381,7 @@ def test_a_plan_is_pointed_out_watched_run_and_stopped(
     touch = viewport is PHONE
     page = open_page(viewport=viewport, has_touch=touch, is_mobile=touch)
     press = page.page.touchscreen.tap if touch else page.page.mouse.click
-    page.run("(framecast.rounds = [], framecast.plan.narrow = function (header) "
-             "{ framecast.rounds.push(header); this.round = header; })")  # fmt: skip
+    page.run("framecast.rounds = []; framecast.on('round', (one) => framecast.rounds.push(one))")
     page.page.click("#plan")
     box = page.page.locator("#stage-overlay").bounding_box()
     thing = place_of_a_thing(page)
@@ -405,7 +404,7 @@ def test_a_plan_is_pointed_out_watched_run_and_stopped(
     depth = page.moment["depth"]
     assert depth >= 3
     assert page.page.inner_text("#plan-note").startswith("stopped")
-    np.testing.assert_array_equal(page.shown("stage-picture"), page.frame("truth"))
+    np.testing.assert_array_equal(page.frame("stage.cover.pixels"), page.frame("truth"))
     page.page.click("#undo")
     page.rest()
     assert page.moment["depth"] == depth - 1
@@ -418,12 +417,11 @@ def test_a_plan_is_made_by_keys_alone(page: Page):
     keys.press("t")
     aim = [0.5, 0.5]
     for wanted in (place_of_a_thing(page), (0.6, 0.6)):
-        for axis, (less, more) in enumerate(
-            (("ArrowLeft", "ArrowRight"), ("ArrowUp", "ArrowDown"))
-        ):
+        for axis, arrows in enumerate(("Left Right", "Up Down")):
+            arrow = arrows.split()[int(wanted[axis] > aim[axis])]
             for _ in range(round(abs(wanted[axis] - aim[axis]) / 0.02)):
-                keys.press(more if wanted[axis] > aim[axis] else less)
-        aim = page.run("framecast.plan.cursor || framecast.plan.thing || [0.5, 0.5]")
+                keys.press(f"Arrow{arrow}")
+        aim = page.run("framecast.plan.cursor || [0.5, 0.5]")
         keys.press("Enter")
     assert page.moment["depth"] == 0, "the arrow keys moved the cross and not the arm"
     page.wait("framecast.plan.phase === 'ready'")

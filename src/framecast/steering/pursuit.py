@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from framecast import pictures
 from framecast.errors import UserError
+from framecast.models.threads import even_parts, in_threads
 from framecast.planning.actions import ActionBox
 from framecast.planning.control import Controller, Decision
 from framecast.planning.costs import Cost, DesignatedPixel, EndEffector, image_tensor
@@ -39,7 +41,7 @@ Place = tuple[float, float]
 PLANNER = PlannerConfig(horizon=10, candidates=32, rounds=3)
 IMAGINATION = ImaginationConfig()
 EXECUTE = 2  # actions of a plan, before the next one
-TURN = 4  # candidates imagined in one turn
+TURN = 8  # candidates imagined in one turn, shared among threads
 CLOSED = "gripper"  # is held at its highest while something is pushed, as in plan-bench
 
 
@@ -150,11 +152,12 @@ class Pursuit:
         if self.proposals is None or self.thinks_of is not moment:
             self._begin(moment)
         assert self.proposals is not None
+        device = self.controller.seen.device
         seen: list[tuple[Tensor, Floats | None, Floats | None]] = []
-        for part in torch.split(self.candidates, TURN):
-            futures = self.controller.seen.futures(part)
-            costs = self.cost(futures).float().cpu()
-            seen.append((costs, self._gripper(moment, futures), self._thing(futures)))
+        for turn in torch.split(self.candidates, TURN):
+            parts = even_parts(len(turn), TURN, device)
+            shares = [turn[part.start : part.stop] for part in parts]
+            seen += in_threads(partial(self._imagined, moment), shares, device)
             yield None
         costs = torch.cat([part[0] for part in seen])
         self.rounds += 1
@@ -172,6 +175,14 @@ class Pursuit:
         yield from self.session.step(action)
         self.controller.queue.pop(0)
         self.stands_at = self.session.current
+
+    def _imagined(
+        self, moment: Moment, candidates: Tensor
+    ) -> tuple[Tensor, Floats | None, Floats | None]:
+        """Costs of some candidates, and the places of gripper and thing."""
+        futures = self.controller.seen.futures(candidates)
+        costs = self.cost(futures).float().cpu()
+        return costs, self._gripper(moment, futures), self._thing(futures)
 
     def _is_decided(self) -> bool:
         return bool(self.controller.queue) and self.stands_at is self.session.current

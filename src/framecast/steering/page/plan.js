@@ -70,8 +70,7 @@ export class Plan {
     gripper.setAttribute("aria-pressed", String(this.reaching));
     const button = app.get("plan-run");
     const running = phase === "running";
-    button.hidden = !this.on || this.picking;
-    button.disabled = phase === "thinking";
+    button.hidden = phase !== "ready" && !running;
     button.querySelector("span").textContent = running ? "Stop" : "Run";
     button.querySelector("use").setAttribute("href", running ? "#i-pause" : "#i-play");
     stage.overlay.classList.toggle("picking", this.picking);
@@ -97,9 +96,19 @@ export class Plan {
     const { truth } = app.current || {};
     const sees = Boolean(truth && truth.commanded && app.truth);
     app.stage.cover = this.on && sees ? { pixels: app.truth, true: true } : null;
-    const tag = app.get("plan-sight");
+    this.note();
+  }
+
+  /** What is planned from, and how far the planner is. */
+  note() {
+    const tag = this.app.get("plan-sight");
+    const { cover } = this.app.stage;
     tag.hidden = !this.on;
-    tag.textContent = sees ? "plans from the truth" : "plans from imagined frames";
+    const from = cover && cover.true ? "plans from the truth" : "plans from imagined frames";
+    const { round } = this;
+    const thinking = round && !this.preview && !this.picking;
+    const cost = thinking ? ` · round ${round.index} of ${round.count} · cost ${round.best.toPrecision(2)}` : "";
+    tag.textContent = from + cost;
   }
 
   /** A pointer or a key points somewhere. */
@@ -131,7 +140,7 @@ export class Plan {
   }
 
   async begin() {
-    this.enter("thinking", "looking at it");
+    this.enter("thinking", "imagining paths");
     const { run, thing, goal } = this;
     const asked = await this.app.ask("plan", { thing, goal, future: this.app.chosen });
     if (this.run !== run) return;
@@ -213,9 +222,9 @@ export class Plan {
 
   narrow(header) {
     this.round = header;
-    const cost = `round ${header.index} of ${header.count} · cost ${header.best.toPrecision(2)}`;
-    if (this.phase === "thinking") this.say(cost);
-    else if (this.phase === "running") this.say(`${this.left()} · ${cost}`);
+    if (header.index === 1) this.preview = null;
+    this.app.emit("round", header);
+    this.note();
   }
 
   foresee(header, pixels) {
