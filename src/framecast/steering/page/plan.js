@@ -148,7 +148,7 @@ export class Plan {
       if (this.run === run) this.open();
       return;
     }
-    this.enter("ready", `planned · ${this.left()}`);
+    this.enter("ready", this.left());
   }
 
   /** Whole rounds until there is a plan; false where that is given up. */
