@@ -14,7 +14,8 @@ LEVELS = (
     {"data", "pusher", "models"},
     {"recording", "training"},
     {"evaluation", "weights"},
-    {"steering", "planning"},
+    {"planning"},
+    {"steering"},
     {"cli"},
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framecast.data.episodes import EpisodeStore
+from framecast.pusher.env import PusherEnv
 from framecast.steering import serving as commands
 from tests.steering.conftest import Served, serving
 
@@ -107,6 +108,16 @@ class Page:
         self.context.close()
         assert self.complaints == []
         assert all(url.startswith((self.url.split("#")[0], "blob:")) for url in self.asked)
+
+
+def place_of_a_thing(page: Page) -> tuple[float, float]:
+    """Of the thing nearest to the middle, as a share of the picture."""
+    env = PusherEnv(16)
+    _, info = env.reset(seed=page.moment["start"]["number"])
+    places = info["object_positions"]
+    nearest = places[np.linalg.norm(places[:, :2], axis=1).argmin()]
+    across, down = env.camera.project(nearest, 1)
+    return float(across), float(down)
 
 
 @pytest.fixture
@@ -361,6 +372,70 @@ def test_everything_fits_and_a_finger_drags(
         before = page.frame()
         finger_drag(page)
         assert shift_between(before, page.frame())[0] >= 6
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_a_plan_is_pointed_out_watched_run_and_stopped(
+    open_page: Callable[..., Page], viewport: dict[str, int]
+):
+    touch = viewport is PHONE
+    page = open_page(viewport=viewport, has_touch=touch, is_mobile=touch)
+    press = page.page.touchscreen.tap if touch else page.page.mouse.click
+    page.run("framecast.rounds = []; framecast.on('round', (one) => framecast.rounds.push(one))")
+    page.page.click("#plan")
+    box = page.page.locator("#stage-overlay").bounding_box()
+    thing = place_of_a_thing(page)
+    for across, down in (thing, (thing[0] + 0.1, thing[1])):
+        press(box["x"] + across * box["width"], box["y"] + down * box["height"])
+    page.wait("framecast.plan.phase === 'ready'")
+    rounds = page.run("framecast.rounds")
+    assert [one["index"] for one in rounds] == [1, 2, 3]
+    assert all(len(one["gripper"]) == 32 and len(one["elites"]) == 4 for one in rounds)
+    assert page.page.inner_text("#stage-title") == "Imagined", "the best future is shown"
+    assert page.moment["depth"] == 0, "nothing has been done yet"
+    width, inner = page.run("[document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner
+    page.page.click("#plan-run")
+    page.wait("framecast.plan.steps >= 3")
+    assert page.page.inner_text("#stage-title") == "Truth"
+    assert page.page.inner_text("#plan-run") == "Stop"
+    page.page.click("#plan-run")
+    page.rest()
+    depth = page.moment["depth"]
+    assert depth >= 3
+    assert page.page.inner_text("#plan-note").startswith("stopped")
+    np.testing.assert_array_equal(page.frame("stage.cover.pixels"), page.frame("truth"))
+    page.page.click("#undo")
+    page.rest()
+    assert page.moment["depth"] == depth - 1
+    page.page.click("#plan")
+    np.testing.assert_array_equal(page.shown("stage-picture"), page.frame())
+
+
+def test_a_plan_is_made_by_keys_alone(page: Page):
+    keys = page.page.keyboard
+    keys.press("t")
+    aim = [0.5, 0.5]
+    for wanted in (place_of_a_thing(page), (0.6, 0.6)):
+        for axis, arrows in enumerate(("Left Right", "Up Down")):
+            arrow = arrows.split()[int(wanted[axis] > aim[axis])]
+            for _ in range(round(abs(wanted[axis] - aim[axis]) / 0.02)):
+                keys.press(f"Arrow{arrow}")
+        aim = page.run("framecast.plan.cursor || [0.5, 0.5]")
+        keys.press("Enter")
+    assert page.moment["depth"] == 0, "the arrow keys moved the cross and not the arm"
+    page.wait("framecast.plan.phase === 'ready'")
+    keys.press("Space")
+    page.wait("framecast.plan.steps >= 1")
+    keys.press("Escape")
+    assert page.run("framecast.plan.phase") == "ready"
+    keys.press("Escape")
+    assert page.run("framecast.plan.phase") == "off"
+    page.rest()
+    keys.press("t")
+    keys.press("Enter")
+    keys.press("Escape")
+    assert page.run("[framecast.plan.phase, framecast.plan.thing]") == ["object", None]
 
 
 def finger_drag(page: Page) -> None:

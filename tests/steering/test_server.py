@@ -114,12 +114,48 @@ def test_every_answer_to_nonsense_is_an_error_and_the_session_lives_on(served: S
             ("save", {"format": "exe"}),
             ("open", {"start": {"kind": "clip", "number": 0}}),
             ("__class__", {}),
+            ("think", {}),
+            ("act", {}),
+            ("plan", {}),
+            ("plan", {"goal": [0.5, 0.5]}),
+            ("plan", {"goal": [0.5, "0.5"], "future": 0}),
+            ("plan", {"goal": [0.5, 0.5], "thing": [0.5], "future": 0}),
+            ("plan", {"goal": [0.5, 0.5], "thing": [0.5, 7e9], "future": 0}),
+            ("plan", {"goal": [0.5, 0.5], "thing": [0.5, 0.5], "future": MAX_FUTURES}),
+            ("plan", {"goal": [0.5, 0.5], "future": 0}),
         ):
             ((header, _),) = talk.ask(kind, **fields)
             assert header["type"] == "error", (kind, header)
             assert header["id"] == 7
             assert header["message"]
         assert len(talk.ask("step", action=RIGHT)) == 1
+
+
+def test_who_plans_holds_up_nobody(served: Served):
+    order: list[str] = []
+    with served.talk() as planner, served.talk() as other:
+        for talk in (planner, other):
+            talk.ask("open", **OPEN)
+        ((standing, _),) = planner.ask("plan", thing=[0.5, 0.5], goal=[0.6, 0.5], future=0)
+        assert standing["type"] == "standing"
+        assert standing["undecided"]
+
+        def think() -> None:
+            for _ in range(3):
+                thoughts = planner.ask("think")
+                order.append(thoughts[-1][0]["type"])
+
+        thinking = threading.Thread(target=think)
+        thinking.start()
+        for _ in range(12):
+            other.ask("step", action=RIGHT)
+            order.append("step")
+        thinking.join(timeout=60)
+        assert [kind for kind in order if kind != "step"] == ["round", "round", "preview"]
+        assert order.index("preview") > order.index("step") + 2
+        (view, _), (standing, _) = planner.ask("act")
+    assert (view["type"], view["moment"]) == ("view", 1)
+    assert (standing["type"], standing["undecided"]) == ("standing", False)
 
 
 def nonsense(source: random.Random) -> str | bytes:
@@ -139,8 +175,10 @@ def nonsense(source: random.Random) -> str | bytes:
         RIGHT,
         SCENE.kind,
     ]
-    kind = source.choice(["open", "step", "go", "resample", "adjust", "save", "plan", "", "\u0000"])
+    kinds = ["open", "step", "go", "resample", "adjust", "save", "plan", "think", "act", "", "\0"]
+    kind = source.choice(kinds)
     names = ["action", "start", "path", "moment", "futures", "seed", "latent", "format", "recorded"]
+    names += ["thing", "goal", "future"]
     fields = {name: source.choice(values) for name in source.sample(names, source.randint(0, 4))}
     text = json.dumps({"type": kind, "id": source.choice([*values, 5]), **fields})
     match source.randint(0, 6):

@@ -20,6 +20,7 @@ from framecast.planning.actions import ActionBox
 from framecast.planning.control import Controller
 from framecast.planning.costs import Cost, DesignatedPixel, EndEffector, GoalImage, image_tensor
 from framecast.planning.handeye import HandEye, saved_hand_eye
+from framecast.planning.handmap import HandMap
 from framecast.planning.imagination import ImaginationConfig
 from framecast.planning.planners import PlannerConfig
 from framecast.planning.tasks import Task
@@ -57,7 +58,7 @@ class ModelAgent:
     """Plans with a video model."""
 
     def __init__(
-        self, model: VideoModel[Any], box: ActionBox, budget: Budget, hand_eye: HandEye | None
+        self, model: VideoModel[Any], box: ActionBox, budget: Budget, hand_eye: HandMap | None
     ) -> None:
         self.model, self.box, self.budget, self.hand_eye = model, box, budget, hand_eye
         self.num_decisions = 0
@@ -89,7 +90,7 @@ def task_cost(
     task: Task,
     picture: NDArray[np.uint8],
     spec: ClipSpec,
-    hand_eye: HandEye | None,
+    hand_eye: HandMap | None,
 ) -> Cost:
     """A task as a planner is told it: a state, a goal image, or two clicks."""
     if task.kind == "reach":

@@ -20,7 +20,7 @@ from framecast.planning.actions import ActionBox
 from framecast.planning.costs import Cost, image_tensor
 from framecast.planning.futures import Futures, Present
 from framecast.planning.imagination import Imagination, ImaginationConfig
-from framecast.planning.planners import Plan, Planner, PlannerConfig
+from framecast.planning.planners import Plan, Planner, PlannerConfig, Proposals, answered
 
 
 @dataclass(frozen=True)
@@ -154,27 +154,35 @@ class Controller:
     def act(self) -> NDArray[np.float32]:
         """The next action (A,), from the running plan or from a new decision."""
         if not self.queue:
-            decision = self.decide()
-            self.queue = list(decision.plan.commands[: self.execute])
-            self.planner.executed(self.execute)
+            self.adopt(self.decide())
         action: NDArray[np.float32] = self.queue.pop(0).numpy().astype(np.float32)
         return action
 
+    def adopt(self, decision: Decision) -> None:
+        """Let the first actions of a decision be the next ones."""
+        self.queue = list(decision.plan.commands[: self.execute])
+        self.planner.executed(self.execute)
+
     def decide(self) -> Decision:
         """Plan from the present."""
+        return answered(self.proposals(self.present), lambda commands: self.seen(commands))
+
+    def proposals(self, present: Present) -> Proposals[Decision]:
+        """Plan from this present, one round at a time; `seen` imagines what is proposed."""
         begin = time.perf_counter()
-        present, config = self.present, self.planner.config
+        config = self.planner.config
         self.seen = self._imagination(present)
         random = torch.Generator().manual_seed(self._decision_seed() + 1)
         count = config.candidates
         suggested = self.cost.suggest(present, count, random) if config.suggested > 0 else None
         if suggested is not None:
             suggested = _of_length(suggested, config.horizon)
-        plan = self.planner.plan(self.seen, suggested)
+        plan = yield from self.planner.proposals(suggested)
         futures = self.seen.futures(plan.commands[None], torch.zeros(1, dtype=torch.long))
         remaining = self.cost.remaining(present)
         seconds = time.perf_counter() - begin
-        decision = Decision(self.steps, plan, futures.frames[:, 0], self.places, remaining, seconds)
+        places, imagined = present.places, futures.frames[:, 0]
+        decision = Decision(self.steps, plan, imagined, places, remaining, seconds)
         self.decisions.append(decision)
         return decision
 

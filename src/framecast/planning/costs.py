@@ -22,7 +22,7 @@ from framecast.clip import ClipSpec
 from framecast.errors import UserError
 from framecast.planning import geometry
 from framecast.planning.futures import Futures, Present
-from framecast.planning.handeye import HandEye
+from framecast.planning.handmap import HandMap
 from framecast.planning.paths import Heights, push_waypoints, walk
 from framecast.planning.robot import Displacements
 from framecast.planning.tracking import Mark
@@ -170,7 +170,7 @@ class DesignatedPixel(Cost):
         pixel: tuple[float, float],
         goal: tuple[float, float],
         spec: ClipSpec,
-        hand_eye: HandEye | None = None,
+        hand_eye: HandMap | None = None,
     ) -> None:
         if not (0 <= goal[0] < spec.width and 0 <= goal[1] < spec.height):
             raise UserError(

@@ -31,7 +31,7 @@ from framecast.planning.costs import (
     WeightedSum,
     image_tensor,
 )
-from framecast.planning.handeye import HandEye
+from framecast.planning.handmap import HandMap
 
 Frames = NDArray[np.uint8]
 GoalKind = Literal["reach", "pixel", "image", "custom"]
@@ -67,7 +67,7 @@ def cost_of(
     goals: list[Goal],
     frame: Tensor,
     spec: ClipSpec,
-    hand_eye: HandEye | None,
+    hand_eye: HandMap | None,
     later: Frames | None = None,
 ) -> Cost:
     """The weighted sum of goals in a scene whose first frame is (C, H, W).
@@ -96,7 +96,7 @@ def pixels_of(goal: Goal) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _cost(
-    goal: Goal, frame: Tensor, spec: ClipSpec, hand_eye: HandEye | None, later: Frames | None
+    goal: Goal, frame: Tensor, spec: ClipSpec, hand_eye: HandMap | None, later: Frames | None
 ) -> Cost:
     if goal.kind == "reach":
         return EndEffector(_numbers(goal.text, goal), spec)

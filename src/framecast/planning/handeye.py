@@ -44,7 +44,7 @@ MAX_RESIDUAL = 2.0  # pixels, median
 
 @dataclass(frozen=True)
 class HandEye:
-    """The learned map, quadratic in the standardised position.
+    """A learned HandMap, quadratic in the standardised position.
 
     Attributes:
         mean, std: (3,) of the positions.

@@ -19,9 +19,9 @@ Shape letters: N candidates, H steps, A action, K decisions, D free dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ from framecast.planning.actions import ActionBox
 PlannerName = Literal["shooting", "cem", "icem", "mppi"]
 PLANNERS: tuple[PlannerName, ...] = get_args(PlannerName)
 Evaluate = Callable[[Tensor], Tensor]  # commands (N, H, A) -> costs (N,)
+Decided = TypeVar("Decided")
+Proposals = Generator[Tensor, Tensor, Decided]  # yields commands, is sent costs, returns an outcome
 MIN_SPREAD = 0.05
 
 
@@ -143,18 +145,20 @@ class Planner:
 
     def plan(self, evaluate: Evaluate, suggestions: Tensor | None = None) -> Plan:
         """Decide. `suggestions` (N, H, A) are commands worth a look, such as a cost's own."""
+        return answered(self.proposals(suggestions), evaluate)
+
+    def proposals(self, suggestions: Tensor | None = None) -> Proposals[Plan]:
+        """Decide, one round at a time."""
         config = self.config
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.decisions)
-        if config.name == "shooting":
-            search = _Search(self, evaluate, random)
-            search.round(search.first(config.num_evaluations, suggestions))
-        else:
-            search = _Search(self, evaluate, random)
-            candidates = search.first(config.candidates, suggestions)
-            for index in range(config.rounds):
-                search.round(candidates)
-                if index + 1 < config.rounds:
-                    candidates = search.refined()
+        search = _Search(self, random)
+        at_once = config.name == "shooting"
+        count = config.num_evaluations if at_once else config.candidates
+        numbers = search.bounded(search.first(count, suggestions))
+        search.learn(numbers, (yield self.box.commands(numbers, config.horizon)))
+        for _ in range(0 if at_once else config.rounds - 1):
+            numbers = search.bounded(search.refined())
+            search.learn(numbers, (yield self.box.commands(numbers, config.horizon)))
         self.decisions += 1
         self.last, self.kept = search.best, search.elites
         return search.outcome()
@@ -166,12 +170,22 @@ class Planner:
         self.kept = None if self.kept is None else _shifted(self.kept, passed)
 
 
-class _Search:
-    """One decision: the rounds of proposing and evaluating."""
+def answered(proposals: Proposals[Decided], evaluate: Evaluate) -> Decided:
+    """What comes of proposals that are evaluated as they come."""
+    try:
+        commands = next(proposals)
+        while True:
+            commands = proposals.send(evaluate(commands))
+    except StopIteration as end:
+        decided: Decided = end.value
+        return decided
 
-    def __init__(self, planner: Planner, evaluate: Evaluate, random: torch.Generator) -> None:
-        self.config, self.box = planner.config, planner.box
-        self.evaluate, self.random = evaluate, random
+
+class _Search:
+    """One decision: what is proposed next, given what the last candidates cost."""
+
+    def __init__(self, planner: Planner, random: torch.Generator) -> None:
+        self.config, self.box, self.random = planner.config, planner.box, random
         self.warm, self.warm_elites = planner.last, planner.kept
         self.num_decisions = self.box.num_decisions(self.config.horizon)
         self.low, self.high = self.box.limits()
@@ -204,10 +218,11 @@ class _Search:
         known = torch.cat(parts)[: self.config.candidates]
         return torch.cat([known, self._noisy(self.config.candidates - len(known))])
 
-    def round(self, numbers: Tensor) -> None:
-        """Evaluate candidates and learn from them."""
-        numbers = torch.maximum(torch.minimum(numbers, self.high), self.low)
-        costs = self.evaluate(self.box.commands(numbers, self.config.horizon))
+    def bounded(self, numbers: Tensor) -> Tensor:
+        return torch.maximum(torch.minimum(numbers, self.high), self.low)
+
+    def learn(self, numbers: Tensor, costs: Tensor) -> None:
+        """Take in what candidates cost."""
         costs = torch.nan_to_num(costs.float().cpu(), nan=float("inf"))
         rough = (numbers[:, 1:] - numbers[:, :-1]).square().sum(dim=(1, 2))
         total = costs + self.config.smoothness * rough

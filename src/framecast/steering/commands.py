@@ -1,7 +1,7 @@
 """What a browser can ask of a session: one function a message type.
 
-A command is an iterator of turns; what it yields is sent, and None only ends a turn. A new one (a
-planner's, say) is a function here, an entry in COMMANDS, and a module of the page.
+A command is an iterator of turns; what it yields is sent, and None only ends a turn. A new one is a
+function here, an entry in COMMANDS, and a module of the page.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+from framecast.errors import UserError
 from framecast.steering import saving
+from framecast.steering.drag import Floats
 from framecast.steering.messages import Message, pack
 from framecast.steering.moments import Moment
+from framecast.steering.pursuit import Preview, Pursuit, Round
 from framecast.steering.session import MAX_FUTURES, Session, Turns
 from framecast.steering.starts import MAX_SEED
 
@@ -51,6 +56,34 @@ def save(session: Session, message: Message) -> Replies:
     yield pack({"type": "file", "id": message.id, "name": f"framecast.{kind}"}, content)
 
 
+def plan(session: Session, message: Message) -> Replies:
+    """Take on a goal: a designated thing, or without one the end effector, should go to a place."""
+    has_thing = message.fields.get("thing") is not None
+    thing, goal = message.place("thing") if has_thing else None, message.place("goal")
+    future = message.number("future", 0, MAX_FUTURES - 1)
+    session.opened()
+    session.pursuit = Pursuit(session, thing, goal, future)
+    yield standing(session.pursuit, message)
+
+
+def think(session: Session, message: Message) -> Replies:
+    """One more round of planning."""
+    for thought in _pursuit(session).think():
+        if isinstance(thought, Round):
+            yield _round(thought, message)
+        elif isinstance(thought, Preview):
+            yield _preview(thought, message)
+        else:
+            yield None
+
+
+def act(session: Session, message: Message) -> Replies:
+    """The plan's next action, as a step like any other."""
+    pursuit = _pursuit(session)
+    yield from _views(session, message, pursuit.act())
+    yield standing(pursuit, message)
+
+
 COMMANDS: dict[str, Command] = {
     "open": open_start,
     "step": step,
@@ -58,6 +91,9 @@ COMMANDS: dict[str, Command] = {
     "resample": resample,
     "adjust": adjust,
     "save": save,
+    "plan": plan,
+    "think": think,
+    "act": act,
 }
 SLOW = ("save",)  # these use no model, and have a thread of their own
 
@@ -114,3 +150,61 @@ def _views(session: Session, message: Message, turns: Turns) -> Replies:
             return
         seconds = time.perf_counter() - started
         yield None if moment is None else view(session, moment, message, seconds)
+
+
+def standing(pursuit: Pursuit, message: Message) -> bytes:
+    """How a pursuit stands at the present moment."""
+    known = pursuit.standing()
+    return pack(
+        {
+            "type": "standing",
+            "id": message.id,
+            "moment": pursuit.session.current.number,
+            "sees": "truth" if known.sees_truth else "imagined",
+            "thing": known.thing,
+            "goal": known.goal,
+            "remaining": known.remaining,
+            "unit": known.unit,
+            "reached": known.reached,
+            "undecided": known.undecided,
+        }
+    )
+
+
+def _pursuit(session: Session) -> Pursuit:
+    session.opened()
+    if session.pursuit is None:
+        raise UserError("There is no goal to plan for: click one first.")
+    return session.pursuit
+
+
+def _round(thought: Round, message: Message) -> bytes:
+    return pack(
+        {
+            "type": "round",
+            "id": message.id,
+            "index": thought.index,
+            "count": thought.count,
+            "best": float(np.nan_to_num(thought.best)),
+            "mean": float(np.nan_to_num(thought.mean)),
+            "gripper": _numbers(thought.gripper),
+            "thing": _numbers(thought.thing),
+            "elites": thought.elites,
+        }
+    )
+
+
+def _preview(thought: Preview, message: Message) -> bytes:
+    header = {
+        "type": "preview",
+        "id": message.id,
+        "count": len(thought.frames),
+        "gripper": _numbers(thought.gripper),
+        "thing": _numbers(thought.thing),
+    }
+    return pack(header, thought.frames.tobytes())
+
+
+def _numbers(places: Floats | None) -> Any:
+    """As JSON: finite, and as exact as a screen shows."""
+    return None if places is None else np.nan_to_num(places).round(4).tolist()

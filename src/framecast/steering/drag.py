@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from framecast.clip import ClipSpec
 from framecast.data.episodes import Episode, EpisodeStore
 from framecast.errors import UserError, did_you_mean
+from framecast.planning.handmap import KnownCamera
 from framecast.pusher.env import PusherEnv
-from framecast.pusher.renderer import Camera
 from framecast.pusher.scene import REACH_HIGH, REACH_LOW
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ class PusherDrag:
     dims = (0, 1)
 
     def __init__(self) -> None:
-        self.camera = Camera()
+        self.camera = KnownCamera(1)
 
     def locate(self, frames: Frames, state: NDArray[np.float32] | None) -> Floats:
         assert state is not None, "the pusher always records its state"
@@ -76,7 +76,8 @@ class PusherDrag:
         return moved
 
     def place(self, position: Floats) -> Floats:
-        return self.camera.project(position, 1)
+        place: Floats = self.camera.pixels(position[None])[0]
+        return place
 
     def effect(self, position: Floats) -> Floats:
         step = 0.01

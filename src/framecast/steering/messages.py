@@ -70,6 +70,14 @@ class Message:
     def action(self, size: int) -> NDArray[np.float32]:
         return _action(self.fields.get("action"), size)
 
+    def place(self, name: str) -> tuple[float, float]:
+        """A place in the picture, (across, down) as shares of its width and height."""
+        value: Any = self.fields.get(name)
+        numbers = isinstance(value, list) and all(_is_number(share) for share in value)
+        if not numbers or len(value) != 2:
+            self._refuse(name, "two finite numbers, shares of the picture's width and height")
+        return float(value[0]), float(value[1])
+
     def start(self) -> Start:
         value = self.fields.get("start")
         if not isinstance(value, dict) or value.get("kind") not in ("clip", "scene"):

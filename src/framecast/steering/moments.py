@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,14 @@ class Step:
         return self.seed == other.seed and np.array_equal(self.action, other.action)
 
 
+class Seen(NamedTuple):
+    """What a step of the model shows: frames, positions and states as a Moment has them."""
+
+    frames: NDArray[np.uint8]
+    positions: list[Floats]
+    states: NDArray[np.float32] | None
+
+
 @dataclass
 class Moment:
     """One node of the tree.
@@ -49,6 +57,7 @@ class Moment:
         depth: steps since the context.
         frames: (N, H, W, 3) uint8, one a future.
         positions: of the end effector, one a future; empty where no drag is offered.
+        states: (N, S) the robot's state in every future, in the recording's units, or None.
         truth: what really happened, or None where that is not known.
     """
 
@@ -57,6 +66,7 @@ class Moment:
     step: Step | None
     frames: NDArray[np.uint8]
     positions: list[Floats]
+    states: NDArray[np.float32] | None
     truth: TrueMoment | None
     children: list[Moment] = field(default_factory=list)
     psnr: list[float] = field(init=False)  # dB against the truth, one a future
@@ -65,9 +75,9 @@ class Moment:
         self.depth: int = 0 if self.parent is None else self.parent.depth + 1
         self.score()
 
-    def show(self, frames: NDArray[np.uint8], positions: list[Floats]) -> None:
+    def show(self, seen: Seen) -> None:
         """Put these futures in the place of fewer."""
-        self.frames, self.positions = frames, positions
+        self.frames, self.positions, self.states = seen
         self.score()
 
     def score(self) -> None:

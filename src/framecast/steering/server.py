@@ -23,6 +23,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from framecast import __version__
 from framecast.errors import UserError
 from framecast.models.base import VideoModel
+from framecast.planning.handmap import HandMap
 from framecast.steering.commands import COMMANDS, SLOW
 from framecast.steering.controls import Controls
 from framecast.steering.drag import DragMap
@@ -54,6 +55,7 @@ class Steering:
     Attributes:
         title: names the model on the page.
         threads: of PyTorch, for the one thread that runs the model.
+        hand_map: where in the picture the robot's hand is, where that is known.
     """
 
     model: VideoModel[Any]
@@ -63,6 +65,7 @@ class Steering:
     drag: DragMap | None
     limits: Limits = field(default_factory=Limits)
     threads: int = 2
+    hand_map: HandMap | None = None
     active: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -73,7 +76,7 @@ class Steering:
         self.sheet = self._sheet()
 
     def session(self) -> Session:
-        return Session(self.model, self.starts, self.controls, self.drag)
+        return Session(self.model, self.starts, self.controls, self.drag, self.hand_map)
 
     def warm_up(self) -> None:
         """Take a first step for nobody, so that the first person's first step is not slow."""
@@ -104,6 +107,7 @@ class Steering:
                 "controls": self.controls.to_dict(),
                 "drag": None if self.drag is None else list(self.drag.dims),
                 "has_scenes": self.starts.has_scenes,
+                "can_reach": self.hand_map is not None,
             }
         )
 

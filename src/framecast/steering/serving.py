@@ -15,9 +15,13 @@ from typing import Any
 import torch
 import uvicorn
 
+from framecast.clip import ClipSpec
 from framecast.data.episodes import EpisodeStore, Split
 from framecast.errors import UserError
 from framecast.models.base import VideoModel
+from framecast.planning.handeye import learn_hand_eye, saved_hand_eye
+from framecast.planning.handmap import HandMap, KnownCamera
+from framecast.planning.robot import Displacements
 from framecast.steering.controls import Controls
 from framecast.steering.drag import find_drag, is_pusher
 from framecast.steering.guards import Door, Limits, is_loopback
@@ -70,6 +74,7 @@ def prepare(
         find_drag(spec, train, drag),
         Limits(sessions=max_sessions),
         threads,
+        _hand_map(spec, recordings, folder, announce),
     )
     steering.warm_up()
     return steering
@@ -146,6 +151,23 @@ def _open(folder: Path | None, checkpoint: str | None) -> tuple[VideoModel[Any],
     run = Run.open(folder)
     model = run.load_model(checkpoint or run.default_checkpoint())
     return model, run.folder.resolve().name, run.dataset()
+
+
+def _hand_map(
+    spec: ClipSpec, dataset: Path | None, folder: Path | None, announce: Callable[[str], None]
+) -> HandMap | None:
+    """Where in the picture the robot's hand is: known, learned once, or not to be had."""
+    if is_pusher(spec) and spec.height == spec.width:
+        return KnownCamera(spec.height)
+    if dataset is None or Displacements.of(spec) is None:
+        return None
+    try:
+        if folder is None or Package.is_one(folder):
+            return learn_hand_eye(EpisodeStore.open(dataset, "train"))
+        return saved_hand_eye(folder / "planning" / "hand_eye.json", dataset)
+    except UserError as error:
+        announce(f"Planning is in pixels: {error}")
+        return None
 
 
 def _store(dataset: Path | None, split: Split, needed: bool) -> EpisodeStore | None:

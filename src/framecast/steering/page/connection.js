@@ -1,10 +1,11 @@
 // The websocket: requests with answers, binary messages unpacked, and a new try when it is lost.
 
 const decoder = new TextDecoder();
+const PLANNING = ["standing", "round", "preview"];
 const RETRY = [500, 1000, 2000, 4000, 8000];
 
 export class Connection {
-  /** @param handlers state, welcome, sheet, view, trouble */
+  /** @param handlers state, welcome, sheet, view, planning, trouble */
   constructor(handlers) {
     this.handlers = handlers;
     this.waiting = new Map(); // id -> {resolve, reject, file}
@@ -52,6 +53,7 @@ export class Connection {
       this.handlers.welcome(header);
     } else if (header.type === "sheet") this.handlers.sheet(header, bytes);
     else if (header.type === "view") this.handlers.view(header, bytes);
+    else if (PLANNING.includes(header.type)) this.handlers.planning(header, bytes);
     else if (header.type === "file" && waiting) waiting.file = { name: header.name, bytes };
     else if (header.type === "done" && waiting) this.settle(header.id, () => waiting.resolve(waiting.file || true));
     else if (header.type === "error" && waiting) this.settle(header.id, () => waiting.reject(new Error(header.message)));

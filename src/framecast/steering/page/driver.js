@@ -26,6 +26,7 @@ export class Driver {
   }
 
   halt() {
+    this.app.emit("halt");
     this.pointer = null;
     this.push = [0, 0];
     this.lift = 0;
@@ -51,6 +52,7 @@ export class Driver {
   /** Keep stepping for as long as somebody wants to. */
   async go() {
     if (this.stepping) return;
+    if (this.wants()) this.app.emit("drive");
     this.stepping = true;
     try {
       while (this.wants()) {

@@ -19,6 +19,7 @@ export class Keys {
       " ": () => app.driver.setRunning(!app.driver.running),
       Enter: () => timeline.step(),
       Home: () => timeline.go(0),
+      t: () => app.plan.open(),
     };
     window.addEventListener("keydown", (event) => this.press(event));
     window.addEventListener("keyup", (event) => this.release(event.key));
@@ -32,6 +33,10 @@ export class Keys {
     const pressing = target.closest("button") && (key === " " || key === "Enter");
     if (!this.app.current || writing || pressing || event.ctrlKey || event.metaKey || event.altKey) return;
     const name = key.length === 1 ? key.toLowerCase() : key;
+    if (this.app.plan.key(name)) {
+      event.preventDefault();
+      return;
+    }
     if (key in ARROWS || name === "w" || name === "s") this.down.add(name);
     else if (/^[1-9]$/.test(name)) this.app.adjust({ futures: Number(name) });
     else if (this.once[name]) {

@@ -9,6 +9,7 @@ import { Controls } from "./controls.js";
 import { Timeline } from "./timeline.js";
 import { Sheet } from "./sheet.js";
 import { Keys } from "./keys.js";
+import { Plan } from "./plan.js";
 import { Sharing, readLink } from "./sharing.js";
 
 class App extends EventTarget {
@@ -166,6 +167,7 @@ app.panels = new Panels(app);
 app.controls = new Controls(app);
 app.timeline = new Timeline(app);
 app.sharing = new Sharing(app);
+app.plan = new Plan(app);
 app.keys = new Keys(app);
 const sheet = new Sheet(app);
 app.get("help").addEventListener("click", () => app.get("keys").showModal());
@@ -185,6 +187,7 @@ app.connection = new Connection({
     begin(app, sheet);
   },
   view: (header, pixels) => app.show(header, pixels),
+  planning: (header, pixels) => app.plan.hear(header, pixels),
   trouble: (text) => app.toast(text),
 });
 window.addEventListener("hashchange", async () => {

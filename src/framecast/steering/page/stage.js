@@ -8,6 +8,8 @@ export class Stage {
     this.picture = app.get("stage-picture");
     this.overlay = app.get("stage-overlay");
     this.layers = [() => this.drawHandle()]; // a tool may add its own
+    this.tool = null; // gets the pointer instead: aim(place), mark(place)
+    this.cover = null; // shown instead of the future: { pixels, true: whether it is the truth }
     app.on("show", () => this.draw());
     app.on("theme", () => this.decorate());
     app.on("rest", () => this.decorate());
@@ -17,16 +19,22 @@ export class Stage {
   }
 
   greet() {
-    const hint = this.app.get("hint");
     const can = this.app.welcome.drag;
     this.overlay.classList.toggle("no-drag", !can);
-    hint.textContent = can ? `Drag the ${this.app.welcome.has_scenes ? "gripper" : "end effector"}` : "Set a command, then run";
-    hint.classList.remove("gone");
+    this.hint(can ? `Drag the ${this.app.welcome.has_scenes ? "gripper" : "end effector"}` : "Set a command, then run");
+  }
+
+  /** A word over the picture; an empty one fades. */
+  hint(text) {
+    const hint = this.app.get("hint");
+    if (text) hint.textContent = text;
+    hint.classList.toggle("gone", !text);
   }
 
   /** Where the end effector of the large future is, or null. */
   handle() {
     const { current, chosen } = this.app;
+    if (this.cover) return (this.cover.true && current.true_handle) || null;
     return (current && current.handles && current.handles[Math.min(chosen, current.handles.length - 1)]) || null;
   }
 
@@ -38,10 +46,12 @@ export class Stage {
   draw() {
     const { current, frames, chosen, welcome } = this.app;
     const shown = Math.min(chosen, frames.length - 1);
-    paint(this.picture, frames[shown], welcome.width, welcome.height);
+    paint(this.picture, this.cover ? this.cover.pixels : frames[shown], welcome.width, welcome.height);
+    this.title(Boolean(this.cover && this.cover.true));
     const note = frames.length > 1 ? `future ${shown + 1} of ${frames.length}` : "";
     this.app.get("stage-note").textContent = current.depth ? note : "last true frame";
-    const score = current.depth ? current.psnr[shown] : undefined;
+    this.app.get("stage-note").hidden = Boolean(this.tool);
+    const score = current.depth && !this.tool ? current.psnr[shown] : undefined;
     const output = this.app.get("psnr");
     output.replaceChildren();
     output.classList.toggle("soft", Boolean(current.truth && !current.truth.commanded));
@@ -50,8 +60,13 @@ export class Stage {
       unit.textContent = "dB";
       output.append(score.toFixed(1), unit);
     }
-    if (current.depth) this.app.get("hint").classList.add("gone");
+    if (current.depth && !this.tool) this.hint("");
     this.decorate();
+  }
+
+  title(isTrue) {
+    this.app.get("stage-title").textContent = isTrue ? "Truth" : "Imagined";
+    this.app.get("stage-dot").className = isTrue ? "dot true" : "dot imagined";
   }
 
   decorate() {
@@ -106,19 +121,27 @@ export class Stage {
       return [within((event.clientX - box.left) / box.width), within((event.clientY - box.top) / box.height)];
     };
     this.overlay.addEventListener("pointerdown", (event) => {
-      if (!this.app.welcome || !this.app.welcome.drag || event.button) return;
+      if (!this.app.welcome || event.button || !(this.tool || this.app.welcome.drag)) return;
       this.overlay.setPointerCapture(event.pointerId);
+      if (this.tool) {
+        this.tool.aim(place(event));
+        return;
+      }
       driver.setReplaying(false);
       driver.pointer = place(event);
       driver.go();
     });
     this.overlay.addEventListener("pointermove", (event) => {
-      if (!driver.pointer || !this.overlay.hasPointerCapture(event.pointerId)) return;
+      if (!this.overlay.hasPointerCapture(event.pointerId)) return;
+      if (this.tool) this.tool.aim(place(event));
+      if (!driver.pointer) return;
       driver.pointer = place(event);
       this.decorate();
     });
     for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
-      this.overlay.addEventListener(end, () => {
+      this.overlay.addEventListener(end, (event) => {
+        if (this.tool && end === "pointerup") this.tool.mark(place(event));
+        else if (this.tool) this.tool.aim(null);
         driver.pointer = null;
         this.decorate();
       });
