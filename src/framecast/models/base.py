@@ -27,10 +27,10 @@ class Loss:
     """One training loss and its parts, each averaged over batch and predicted frames.
 
     Attributes:
-        total: what is minimised, `reconstruction + beta * kl` and a small weight of state_error
+        total: what is minimised, `reconstruction + beta * kl` and what the model adds to it
         reconstruction: mean squared error of pixels in [0, 1]
         kl: nats a frame, summed over the latent's dimensions
-        state_error: mean squared error of the predicted state in standard deviations
+        state_error: mean squared error of the predicted state in standard deviations; not minimised
         kl_per_dimension: (Z,) nats a frame of every latent dimension, whose sum is kl; None for a
             model without a latent
     """

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from framecast.clip import ClipSpec, VectorSpec
 from framecast.errors import UserError
 from framecast.models.config import Condition
+from framecast.models.state_predictor import StatePredictor
 
 
 class Standardise(nn.Module):
@@ -31,8 +32,8 @@ class Standardise(nn.Module):
 class Conditioner(nn.Module):
     """Actions and states in their own units -> the condition (B, N) of the frame predictor.
 
-    A model that conditions on states also predicts them, linear in state and action (Finn 2016),
-    so that it can roll out where future states are unknown.
+    A model that conditions on states also predicts them, so that it can roll out where future
+    states are unknown.
 
     Attributes:
         size: N; 0 when the model is told nothing.
@@ -54,7 +55,7 @@ class Conditioner(nn.Module):
                 )
             self.state = Standardise(spec.state)
             self.size += spec.state.size
-            self.linear = nn.Linear(spec.action.size + spec.state.size, spec.state.size)
+            self.state_predictor = StatePredictor(spec.action, spec.state)
 
     def standard_states(self, states: Tensor | None) -> Tensor | None:
         """Standardised states, or None for a model that uses none."""
@@ -77,6 +78,5 @@ class Conditioner(nn.Module):
     def next_state(self, standard_state: Tensor, action: Tensor) -> Tensor:
         """The predicted standardised state (B, S) after this action."""
         with torch.autocast(standard_state.device.type, enabled=False):
-            inputs = torch.cat([self.action(action), standard_state], dim=-1)
-            predicted: Tensor = self.linear(inputs)
+            predicted: Tensor = self.state_predictor(self.action(action), standard_state)
         return predicted

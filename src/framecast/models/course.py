@@ -38,7 +38,6 @@ from framecast.models.vgg import VggDecoder, VggEncoder
 IMAGE_SIZES = (64, 128)
 # Only the linear state head learns from the state's error, and Adam does not care for its scale;
 # a small one keeps it out of the gradient's norm, which is clipped for all parameters together.
-STATE_ERROR_WEIGHT = 1e-3
 IMAGE_NETWORKS = {
     "dcgan": (DcganEncoder, DcganDecoder),
     "vgg": (VggEncoder, VggDecoder),
@@ -127,7 +126,7 @@ class CourseModel(VideoModel[CourseState]):
         if states is not None:
             guess = self.conditioner.next_state(states[:-1], clip.actions)
             state_error = (guess - states[1:]).square().mean()
-        total = reconstruction + beta * kl + STATE_ERROR_WEIGHT * state_error
+        total = reconstruction + beta * kl
         return Loss(total, reconstruction, kl, state_error, kl_per_dimension)
 
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> CourseState:

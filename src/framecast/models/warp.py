@@ -38,8 +38,6 @@ from framecast.models.warp_networks import (
 )
 from framecast.models.warp_sampler import WarpSampler
 
-STATE_ERROR_WEIGHT = 1e-3  # only the linear state head learns from it
-
 
 @dataclass(frozen=True)
 class WarpState(RolloutState):
@@ -117,7 +115,7 @@ class WarpModel(VideoModel[WarpState]):
         if states is not None:
             guess = self.conditioner.next_state(states[:-1], clip.actions)
             state_error = (guess - states[1:]).square().mean()
-        total = reconstruction + sharpness + beta * kl + STATE_ERROR_WEIGHT * state_error
+        total = reconstruction + sharpness + beta * kl
         per_dimension = kl_per_dimension if self.latent_dim else None
         return Loss(total, reconstruction, kl, state_error, per_dimension)
 

@@ -38,6 +38,7 @@ from framecast.training.module import TrainingModule
 from framecast.training.recipe import Recipe
 from framecast.training.runs import Checkpoint, Run, build_model, load_weights
 from framecast.training.settings import TrainingConfig
+from framecast.training.states import fit_states
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def start(
     devices.require_shares(recipe.clips.batch_size, recipe.training.accumulate)
     training, validation = _windows(recipe, dataset)
     model = build_model(recipe, training.store.spec)
+    fit_states(model, training.store)
     run = Run(folder)
     if is_first_process():
         run = Run.create(folder, recipe, dataset, training.store.spec)
@@ -94,10 +96,12 @@ def resume(
         _require_same_recipe(run.recipe(), recipe, folder)
     training, validation = _windows(recipe, dataset)
     run.spec().require_same_signals(training.store.spec, whose=str(dataset))
-    module = TrainingModule(build_model(recipe, run.spec()), recipe, training, validation)
-    history = History()
-    if run.checkpoint_file("last").exists():
-        history = _restore(module, run)
+    model = build_model(recipe, run.spec())
+    begun = run.checkpoint_file("last").exists()
+    if not begun:
+        fit_states(model, training.store)
+    module = TrainingModule(model, recipe, training, validation)
+    history = _restore(module, run) if begun else History()
     if is_first_process():
         run.write_recipe(recipe)
     return _fit(module, run, history, report, devices)

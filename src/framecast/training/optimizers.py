@@ -12,7 +12,7 @@ from framecast.training.settings import OptimizerConfig
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     betas = (config.beta1, config.beta2)
     if config.name == "adam":
         return Adam(parameters, lr=config.lr, betas=betas)
