@@ -45,15 +45,13 @@ def main(argv: list[str]) -> None:
     if not model.uses_states and options.states == "predicted":
         raise UserError("This model does not condition on states, so there is none to predict.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    twin_run = Run.open(options.twin) if options.twin else None
-    twin = twin_run.load_model(twin_run.default_checkpoint()).to(device) if twin_run else None
+    beside, files = _beside(options, device)
     networks = _networks(options, protocol)
     clips = ProtocolClips.of(options.data or run.dataset(), protocol)
     world = _world(options, clips, protocol)
     model = model.to(device)
-    evaluator = Evaluator(model, clips, protocol, twin, networks, options.memory, world)
-    twin_file = twin_run.checkpoint_file(twin_run.default_checkpoint()) if twin_run else None
-    described = documents.describe(evaluator, run.checkpoint_file(checkpoint), twin_file)
+    evaluator = Evaluator(model, clips, protocol, beside, networks, options.memory, world)
+    described = documents.describe(evaluator, run.checkpoint_file(checkpoint), files)
     with console.status("Reading the clips ..."):
         described["clips_sha256"] = clips.checksum()
     kept = GroupStore(run.folder / "evaluation", protocol.name, described)
@@ -95,6 +93,9 @@ def _options(argv: list[str]) -> Namespace:
     _add_protocol(parser)
     others = parser.add_argument_group("beside the model")
     others.add_argument("--twin", type=Path, help="run of a deterministic model of the same clips")
+    others.add_argument(
+        "--shipped", action="store_true", help="on the pusher: the model that comes with framecast"
+    )
     others.add_argument(
         "--true-futures",
         type=int,
@@ -178,6 +179,23 @@ def _networks(options: Namespace, protocol: Protocol) -> tuple[Any, ...]:
             f"included; the protocol's have {protocol.num_frames}."
         )
     return tuple(found)
+
+
+def _beside(options: Namespace, device: str) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Other models and their files of weights, by row."""
+    from framecast.training.runs import Run
+    from framecast.weights import Package
+
+    models, files = {}, {}
+    if options.twin:
+        run = Run.open(options.twin)
+        models["twin"] = run.load_model(run.default_checkpoint()).to(device)
+        files["twin"] = run.checkpoint_file(run.default_checkpoint())
+    if options.shipped:
+        package = Package.shipped()
+        models["shipped"] = package.load_model().to(device)
+        files["shipped"] = package.weights_file
+    return models, files
 
 
 def _world(options: Namespace, clips: Any, protocol: Protocol) -> Any:

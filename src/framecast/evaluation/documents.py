@@ -31,11 +31,18 @@ from framecast.metrics import METRICS
 from framecast.training.runs import Run
 
 # What may differ between two runs that are compared; every other field has to be the same.
-OF_THE_RUN = ("weights_sha256", "checkpoint", "twin", "uses_states")
+OF_THE_RUN = ("weights_sha256", "checkpoint", "twin", "shipped", "uses_states")
 
 
-def describe(evaluator: Evaluator, weights: Path, twin: Path | None = None) -> dict[str, Any]:
-    """Everything that decides the scores, but for the clips' checksum: plain data."""
+def describe(
+    evaluator: Evaluator, weights: Path, beside: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """Everything that decides the scores, but for the clips' checksum: plain data.
+
+    Args:
+        beside: weights of the other models, by row.
+    """
+    others = {row: _sha256(path) for row, path in (beside or {}).items()}
     protocol = evaluator.protocol
     variants = {name: metric.variant for name, metric in METRICS.items()}
     for network in evaluator.networks:
@@ -56,7 +63,8 @@ def describe(evaluator: Evaluator, weights: Path, twin: Path | None = None) -> d
             "uses_states": evaluator.model.uses_states,
             "checkpoint": weights.stem,
             "weights_sha256": _sha256(weights),
-            "twin": None if twin is None else _sha256(twin),
+            "twin": others.get("twin"),
+            "shipped": others.get("shipped"),
             "networks": {network.kind: network.sha256 for network in evaluator.networks},
             "true_futures": None if evaluator.world is None else evaluator.world.describe(),
             "rollouts_a_batch": evaluator.entries,

@@ -8,8 +8,8 @@ Shape letters: M metrics, S samples, P predicted frames, B clips of a group, N c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,7 +45,7 @@ class Evaluator:
     """Scores a model, in evaluation mode, by a protocol.
 
     Attributes:
-        twin: a deterministic model of the same clips, scored beside it, or None.
+        beside: other models of the same clips by the name of their row: twin, shipped.
         networks: weights of lpips and fvd where they are wanted.
         memory_mb: roughly what predicted frames may occupy.
         world: the simulator of the clips, for true futures, or None.
@@ -54,16 +54,15 @@ class Evaluator:
     model: VideoModel[Any]
     clips: ProtocolClips
     protocol: Protocol
-    twin: VideoModel[Any] | None = None
+    beside: Mapping[str, VideoModel[Any]] = field(default_factory=dict)
     networks: tuple[WeightsFile, ...] = ()
     memory_mb: int = DEFAULT_MEMORY_MB
     world: TrueFutures | None = None
 
     def __post_init__(self) -> None:
         store = self.clips.windows.store
-        for model in (self.model, self.twin):
-            if model is not None:
-                model.spec.require_same_signals(store.spec, whose=str(store.path))
+        for model in (self.model, *self.beside.values()):
+            model.spec.require_same_signals(store.spec, whose=str(store.path))
 
     @property
     def device(self) -> torch.device:
@@ -184,8 +183,8 @@ class Evaluator:
         yield "zero_actions", self._one_future(self.model, with_zero_actions(clip, context), chosen)
         if self.protocol.prior == "sampled" and self.model.latent_dim:
             yield "prior_mean", self._one_future(self.model, clip, chosen, mean=True)
-        if self.twin is not None:
-            yield "twin", self._one_future(self.twin, clip, chosen, mean=True)
+        for row, other in self.beside.items():
+            yield row, self._one_future(other, clip, chosen, mean=row == "twin")
 
     def _one_future(
         self, model: VideoModel[Any], clip: Clip, chosen: slice, mean: bool = False

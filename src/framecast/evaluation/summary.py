@@ -5,6 +5,7 @@ Rows:
     best, worst       the sample of each clip that is best, or worst, by the protocol's metric
     prior_mean        the model with the mean of its prior instead of a sample
     twin              a deterministic model, where one was given
+    shipped           one sample of the model that comes with framecast, where it was asked for
     world             the mean over true futures simulated anew, scored as if a model had made them
     copy_last         the last context frame, repeated
     linear_motion     what moved between the last two context frames goes on moving
@@ -37,6 +38,7 @@ ROWS = {
     "worst": "worst of N",
     "prior_mean": "mean of the prior",
     "twin": "deterministic twin",
+    "shipped": "the shipped model",
     "world": "true futures",
     "copy_last": "copy the last frame",
     "linear_motion": "linear motion",

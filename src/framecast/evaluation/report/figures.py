@@ -21,6 +21,7 @@ COLOURS = {
     "worst": "#d9483b",
     "prior_mean": "#7a5cc4",
     "twin": "#c2559d",
+    "shipped": "#2a9d76",
     "world": "#b08a1e",
     "copy_last": "#8a8f98",
     "linear_motion": "#8a8f98",
