@@ -208,6 +208,13 @@ def test_many_samples_bring_calibration_and_a_curve(
     assert "Does it believe its own uncertainty?" in (run / "report-five.html").read_text()
 
 
+def test_the_shipped_model_is_scored_beside_runs_of_its_world_only(
+    trained: Path, framecast: Command
+):
+    line = framecast("evaluate", trained, "--shipped").one_line()
+    assert "The model expects action of 4 numbers" in line
+
+
 def test_a_twin_is_scored_by_its_one_future(trained: Path, tmp_path: Path, framecast: Command):
     run = shutil.copytree(trained, tmp_path / "run")
     assert framecast("evaluate", run, "--twin", trained).code == 0
