@@ -103,10 +103,12 @@ def test_the_command_writes_the_worlds_row_and_measures(
     sizes = ["--training.epochs=1", "--training.epoch_size=2"]
     assert framecast("train", "course", "--data", pusher, "--out", run, *TINY, *sizes).code == 0
     options = ("--name", "short", "--context", 2, "--horizon", 4, "--samples", 3)
-    done = framecast("evaluate", run, *options, "--true-futures", 3, "--clips", 3)
+    done = framecast("evaluate", run, *options, "--true-futures", 3, "--clips", 3, "--shipped")
     assert done.code == 0, done.err
     document = json.loads((run / "evaluation" / "short.json").read_text())
     assert document["scores"]["world"]["psnr"] > document["scores"]["model"]["psnr"]
+    assert document["scores"]["shipped"]["psnr"] > document["scores"]["copy_last"]["psnr"]
+    assert len(document["protocol"]["shipped"]) == 64
     assert document["world"]["energy_distance"] > 0
     assert document["protocol"]["true_futures"]["futures_a_clip"] == 3
     page = framecast("results", run)
