@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "framecast"
 LEVELS = (
-    {"errors"},
+    {"errors", "allocator"},
     {"clip", "metrics", "pictures"},
     {"data", "pusher", "models"},
     {"recording", "training"},

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 PSNR_CAP = 100.0
@@ -136,7 +135,7 @@ def _filtered(images: Tensor, taps: Sequence[float]) -> Tensor:
 
 def _along(images: Tensor, taps: Sequence[float], dim: int) -> Tensor:
     size = images.shape[dim] - len(taps) + 1
-    total = torch.zeros_like(images.narrow(dim, 0, size))
-    for offset, weight in enumerate(taps):
+    total = images.narrow(dim, 0, size) * taps[0]
+    for offset, weight in enumerate(taps[1:], start=1):
         total.add_(images.narrow(dim, offset, size), alpha=weight)
     return total

@@ -145,8 +145,9 @@ def test_the_best_of_n_is_chosen_for_the_whole_future_by_the_metric_named(model,
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
     model, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("framecast.evaluation.sampling.MOST_CLIPS", 2)
     protocol = dataclasses.replace(COURSE, horizon=3, num_samples=3)
-    evaluator = Evaluator(model, ProtocolClips.of(squares, protocol), protocol, memory_mb=15)
+    evaluator = Evaluator(model, ProtocolClips.of(squares, protocol), protocol)
     assert len(evaluator.groups) >= 3
     whole = scored(evaluator)
     kept = GroupStore(tmp_path, "course", {"a": 1})
@@ -175,8 +176,8 @@ def test_memory_bounds_what_is_scored_together():
     svg = PRESETS["svg"]
     entries = batch_entries(svg, 64 * 64 * 3, memory_mb=500)
     assert 1 < entries < 100
-    assert clips_at_once(svg, entries) == 1
-    assert clips_at_once(COURSE, 128) == 16
+    assert clips_at_once(svg, 64 * 64 * 3, memory_mb=500) == 7  # of 100 samples of 28 frames
+    assert clips_at_once(COURSE, 64 * 64 * 3, memory_mb=500) == 16
     assert batch_entries(svg, 64 * 64 * 3, memory_mb=1) == 1
 
 

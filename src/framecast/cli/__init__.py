@@ -12,6 +12,7 @@ import os
 import sys
 
 from framecast import __version__
+from framecast.allocator import keep_freed_memory
 from framecast.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -36,6 +37,8 @@ MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
     "export-data": "framecast.cli.export_data",
     "plan-bench": "framecast.cli.plan_bench",
 }
+# Large blocks come and go all the time in these, and they end.
+BUSY = ("train", "sweep", "evaluate", "plan", "plan-bench")
 HELP = """usage: framecast COMMAND [options]
 
 Imagine the futures of a robot's actions, as video.
@@ -72,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     # Read by OpenMP when torch is loaded: threads that wait sleep instead of spinning. Where other
     # work shares the cores, spinning makes two threads seven times slower than sleeping does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if command in BUSY:
+        keep_freed_memory()
     return _run(command, arguments[1:])
 
 

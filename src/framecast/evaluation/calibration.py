@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from framecast.models.threads import in_threads
+
 Floats = NDArray[np.float64]
 
 MOTION = 12  # of 255: a pixel that differs by more from the last context frame is in motion
@@ -55,31 +57,45 @@ class Calibration:
             true: (P, B, C, H, W) uint8
             last: (B, C, H, W) uint8, the last context frame
         """
-        num_samples, horizon, num_clips = samples.shape[:3]
+
+        def of_clip(clip: int) -> Calibration:
+            return cls._of_clip(samples[:, :, clip], true[:, clip], last[clip])
+
+        parts = in_threads(of_clip, range(samples.shape[2]), samples.device)
+        return cls(
+            np.sum([part.ranks for part in parts], axis=0),
+            np.sum([part.moving_ranks for part in parts], axis=0),
+            np.concatenate([part.energy for part in parts], axis=1),
+            np.concatenate([part.energy_future for part in parts]),
+            np.concatenate([part.spread for part in parts], axis=1),
+            np.concatenate([part.error for part in parts], axis=1),
+        )
+
+    @classmethod
+    def _of_clip(cls, samples: Tensor, true: Tensor, still: Tensor) -> Calibration:
+        """Of (S, P, C, H, W), (P, C, H, W) and (C, H, W)."""
+        num_samples, horizon = samples.shape[:2]
         ranks, moving_ranks = np.zeros((2, num_samples + 1))
-        energy, spread, error = np.zeros((3, horizon, num_clips))
-        to_truth = torch.zeros(num_clips, num_samples, dtype=torch.float64)
-        within = torch.zeros(num_clips, num_samples, num_samples, dtype=torch.float64)
-        for step in range(horizon):
-            for clip in range(num_clips):
-                drawn, truth, still = samples[:, step, clip], true[step, clip], last[clip]
-                mean = drawn.float().mean(dim=0)
-                below, ties = (drawn < truth).sum(dim=0), (drawn == truth).sum(dim=0)
-                expected = _in_motion(mean, still)
-                ranks += rank_counts(below, ties, num_samples)
-                moving_ranks += rank_counts(below[:, expected], ties[:, expected], num_samples)
-                a, b = squared_distances(drawn, truth)
-                energy[step, clip] = energy_score(a, b)
-                to_truth[clip] += a
-                within[clip] += b
-                moved = _in_motion(truth.float(), still)
-                if bool(moved.any()):
-                    spread[step, clip] = float(drawn.float().var(dim=0)[:, moved].mean()) / 255**2
-                    error[step, clip] = float((mean - truth)[:, moved].square().mean()) / 255**2
-                else:
-                    spread[step, clip] = error[step, clip] = np.nan
-        pairs = zip(to_truth, within, strict=True)
-        future = np.array([energy_score(a / horizon, b / horizon) for a, b in pairs])
+        energy, spread, error = np.full((3, horizon, 1), np.nan)
+        to_truth = torch.zeros(num_samples, dtype=torch.float64)
+        within = torch.zeros(num_samples, num_samples, dtype=torch.float64)
+        for step, truth in enumerate(true):
+            drawn = samples[:, step]
+            mean = drawn.float().mean(dim=0)
+            below, ties = (drawn < truth).sum(dim=0), (drawn == truth).sum(dim=0)
+            expected = _in_motion(mean, still)
+            ranks += rank_counts(below, ties, num_samples)
+            moving_ranks += rank_counts(below[:, expected], ties[:, expected], num_samples)
+            a, b = squared_distances(drawn, truth)
+            energy[step] = energy_score(a, b)
+            to_truth += a
+            within += b
+            moved = _in_motion(truth.float(), still)
+            if bool(moved.any()):
+                varied = drawn[:, :, moved].float().var(dim=0)
+                spread[step] = float(varied.mean()) / 255**2
+                error[step] = float((mean - truth)[:, moved].square().mean()) / 255**2
+        future = np.array([energy_score(to_truth / horizon, within / horizon)])
         return cls(ranks, moving_ranks, energy, future, spread, error)
 
 

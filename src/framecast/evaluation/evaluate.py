@@ -33,10 +33,12 @@ from framecast.evaluation.sampling import (
 from framecast.evaluation.true_futures import Measures, TrueFutures
 from framecast.metrics import METRICS
 from framecast.models.base import VideoModel
+from framecast.models.threads import in_threads
 
 __all__ = ["Evaluator", "ProtocolClips", "clip_noise", "copy_last"]
 
 DEFAULT_MEMORY_MB = 1000
+SCORED_TOGETHER = 64  # frames; more do not fit into the cache, fewer are calls more than work
 Progress = Callable[[int], None]
 
 
@@ -68,15 +70,19 @@ class Evaluator:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    @property
+    def frame_numbers(self) -> int:
+        """Numbers of one frame."""
+        return int(np.prod(self.clips.windows.store.pixels.shape[1:]))
+
     @cached_property
     def entries(self) -> int:
         """Rollouts a batch."""
-        frames = self.clips.windows.store.pixels
-        return batch_entries(self.protocol, int(np.prod(frames.shape[1:])), self.memory_mb)
+        return batch_entries(self.protocol, self.frame_numbers, self.memory_mb)
 
     @cached_property
     def groups(self) -> list[slice]:
-        size = clips_at_once(self.protocol, self.entries)
+        size = clips_at_once(self.protocol, self.frame_numbers, self.memory_mb)
         num_clips = len(self.clips)
         return [slice(i, min(i + size, num_clips)) for i in range(0, num_clips, size)]
 
@@ -161,16 +167,23 @@ class Evaluator:
             part = range(first, min(first + most, self.protocol.num_samples))
             futures = sample_futures(self.model, on_device, self.protocol, places, part)
             values.append(self._per_frame(futures, true))
-            samples.append(futures.clamp(0, 1).mul(255).round().byte().cpu())
+            samples.append(futures.clamp_(0, 1).mul_(255).round_().byte().cpu())
         return torch.cat(values, dim=1), torch.cat(samples, dim=2)
 
     def _per_frame(self, futures: Tensor, true: Tensor) -> Tensor:
         """(P, B, S, C, H, W) and (P, B, C, H, W) -> (M, S, P, B)."""
-        steps = [
-            torch.stack([metric(future, truth[:, None]) for metric in self.metrics.values()])
-            for future, truth in zip(futures, true, strict=True)
-        ]
-        return torch.stack(steps, dim=1).permute(0, 3, 1, 2)
+        horizon = len(futures)
+        most = max(1, SCORED_TOGETHER * horizon // futures[:, :, :, 0, 0, 0].numel())
+
+        @torch.no_grad()
+        def of_steps(steps: range) -> Tensor:
+            part = slice(steps.start, steps.stop)
+            pair = (futures[part], true[part, :, None])
+            return torch.stack([metric(*pair) for metric in self.metrics.values()])
+
+        parts = [range(i, min(i + most, horizon)) for i in range(0, horizon, most)]
+        values = in_threads(of_steps, parts, futures.device)
+        return torch.cat(values, dim=1).permute(0, 3, 1, 2)
 
     def _other_futures(self, clip: Clip, chosen: slice) -> Iterator[tuple[str, Tensor]]:
         """Name and frames (P, B, C, H, W) of every row that has one future a clip."""

@@ -25,14 +25,15 @@ STATE_BYTES = 4_000_000  # a generous guess at what a model remembers of one rol
 
 
 def batch_entries(protocol: Protocol, frame_numbers: int, memory_mb: int) -> int:
-    """How many rollouts go into one batch, so that the frames kept stay within the budget."""
+    """How many rollouts go into one batch, so that they stay within half of the budget."""
     entry = protocol.horizon * frame_numbers * 4 * COPIES + STATE_BYTES
-    return max(1, min(MOST_ENTRIES, memory_mb * 1_000_000 // entry))
+    return max(1, min(MOST_ENTRIES, memory_mb * 500_000 // entry))
 
 
-def clips_at_once(protocol: Protocol, entries: int) -> int:
-    """How many clips are scored together."""
-    return max(1, min(MOST_CLIPS, entries // protocol.num_samples))
+def clips_at_once(protocol: Protocol, frame_numbers: int, memory_mb: int) -> int:
+    """How many clips are scored together: the bytes of their samples take the other half."""
+    clip = protocol.num_samples * protocol.horizon * frame_numbers
+    return max(1, min(MOST_CLIPS, memory_mb * 500_000 // clip))
 
 
 def clip_noise(model: VideoModel[Any], protocol: Protocol, clips: range, sample: int = 0) -> Tensor:
@@ -84,7 +85,8 @@ def _rollouts(
     def of_part(entries: range) -> Tensor:
         chosen = torch.tensor(entries, device=sampler.device)
         parts = (None if given is None else given[:, chosen] for given in (noise, states))
-        return sampler.rollout(state.take(chosen), actions[:, chosen], *parts)
+        rollout = sampler.rollout(state.take(chosen), actions[:, chosen], *parts)
+        return rollout.contiguous()  # the metrics run along rows and columns
 
     batch_size = actions.shape[1]
     parts = even_parts(batch_size, batch_size, sampler.device)

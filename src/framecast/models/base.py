@@ -54,13 +54,22 @@ class RolloutState:
 
     def take(self, clips: Tensor) -> Self:
         """The states of these members of the batch; an index may occur often (branching)."""
-        taken: Self = _map_tensors(self, lambda tensor: tensor[clips])
+        taken: Self = _map_tensors(self, lambda tensor: _laid_out_as(tensor, tensor[clips]))
         return taken
 
     def repeat(self, num_samples: int) -> Self:
         """Every member `num_samples` times, neighbours first: (B * num_samples, ...)."""
-        repeated: Self = _map_tensors(self, lambda x: x.repeat_interleave(num_samples, dim=0))
+        repeated: Self = _map_tensors(
+            self, lambda x: _laid_out_as(x, x.repeat_interleave(num_samples, dim=0))
+        )
         return repeated
+
+
+def _laid_out_as(model: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor with channels last where the model has them so: mixed layouts are slow."""
+    if model.ndim == 4 and model.is_contiguous(memory_format=torch.channels_last):
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
 
 
 def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

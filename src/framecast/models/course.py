@@ -18,15 +18,17 @@ N condition, Z latent; a map has (8, 8) after D or Z.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
-from framecast.models.base import Loss, RolloutState, VideoModel
+from framecast.models.base import Loss, RolloutState, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import CourseConfig
+from framecast.models.course_sampler import CourseSampler
 from framecast.models.dcgan import DcganDecoder, DcganEncoder
 from framecast.models.distributions import Gaussian
 from framecast.models.frame_predictor import FramePredictor, spread
@@ -36,8 +38,6 @@ from framecast.models.recurrent import LevelledGaussian, LevelStates, LSTMState
 from framecast.models.vgg import VggDecoder, VggEncoder
 
 IMAGE_SIZES = (64, 128)
-# Only the linear state head learns from the state's error, and Adam does not care for its scale;
-# a small one keeps it out of the gradient's norm, which is clipped for all parameters together.
 IMAGE_NETWORKS = {
     "dcgan": (DcganEncoder, DcganDecoder),
     "vgg": (VggEncoder, VggDecoder),
@@ -94,6 +94,14 @@ class CourseModel(VideoModel[CourseState]):
     @property
     def uses_states(self) -> bool:
         return self.conditioner.state is not None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        # The image networks of a sampler may compute in bfloat16, the recurrent ones never do.
+        return next(self.frame_predictor.parameters()).dtype
+
+    def sampler(self, bfloat16: bool) -> Sampler[Any]:
+        return CourseSampler(self, bfloat16)
 
     @property
     def num_skip_sources(self) -> int:

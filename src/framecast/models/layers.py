@@ -74,7 +74,7 @@ class ConvBlock(nn.Module):
         activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.conv = conv
+        self.conv: nn.Module = conv
         self.norm = image_norm(norm, conv.out_channels)
         self.activation = activation or nn.LeakyReLU(LEAK)
 
@@ -99,7 +99,7 @@ class SkipConv(nn.Module):
         return self._convolve(skip, slice(self.num_features, None), self.conv.bias)
 
     def forward(self, features: Tensor, skip_half: Tensor) -> Tensor:
-        return self._convolve(features, slice(0, self.num_features), None) + skip_half
+        return self._convolve(features, slice(0, self.num_features), None).add_(skip_half)
 
     def _convolve(self, inputs: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
         conv = self.conv
