@@ -15,13 +15,13 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     betas = (config.beta1, config.beta2)
     if config.name == "adam":
-        return Adam(parameters, lr=config.lr, betas=betas)
+        return Adam(parameters, lr=config.lr, betas=betas, fused=True)
     if config.name == "adamw":
         groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return AdamW(groups, lr=config.lr, betas=betas)
+        return AdamW(groups, lr=config.lr, betas=betas, fused=True)
     if config.name == "rmsprop":
         return RMSprop(parameters, lr=config.lr, momentum=config.beta1)
     return SGD(parameters, lr=config.lr, momentum=config.beta1)

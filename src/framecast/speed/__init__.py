@@ -1,0 +1,1 @@
+"""How fast framecast is, against the same mathematics written plainly (`framecast bench`)."""
