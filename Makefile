@@ -1,6 +1,7 @@
 # From a bare clone with Python >= 3.11, pip and make:
 #   make demo      record, train, evaluate and report into runs/demo (about 6 minutes)
 #   make test      the test suite
+#   make bench     framecast's own speed (docs/performance.md)
 # Options for pip go into PIP_ARGS, such as an index with the CPU build of torch:
 #   make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
@@ -9,7 +10,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint bench clean
 
 install: $(INSTALLED)
 
@@ -32,6 +33,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/framecast bench
 
 clean:
 	rm -rf .venv

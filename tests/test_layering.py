@@ -15,7 +15,7 @@ LEVELS = (
     {"recording", "training"},
     {"evaluation", "weights"},
     {"planning"},
-    {"steering"},
+    {"steering", "speed"},
     {"cli"},
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}

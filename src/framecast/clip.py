@@ -154,7 +154,7 @@ class Clip:
 
     def float_frames(self, dtype: torch.dtype) -> Tensor:
         """Frames as floats in [0, 1]."""
-        return self.frames.to(dtype) / 255
+        return self.frames.to(dtype).div_(255)
 
     def _map(self, function: Any) -> Clip:
         states = None if self.states is None else function(self.states)

@@ -31,6 +31,7 @@ COMMANDS = {
     "export": "write a trained model into a small folder to hand on",
     "plan": "act toward a goal by imagining futures, in an environment or on a clip",
     "plan-bench": "measure planning: seeded tasks, beside the simulator and a script",
+    "bench": "measure framecast's own speed, against the same written plainly",
 }
 MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
     "import": "framecast.cli.import_command",
@@ -38,7 +39,7 @@ MODULES = {name: f"framecast.cli.{name}" for name in COMMANDS} | {
     "plan-bench": "framecast.cli.plan_bench",
 }
 # Large blocks come and go all the time in these, and they end.
-BUSY = ("train", "sweep", "evaluate", "plan", "plan-bench")
+BUSY = ("train", "sweep", "evaluate", "plan", "plan-bench", "bench")
 HELP = """usage: framecast COMMAND [options]
 
 Imagine the futures of a robot's actions, as video.

@@ -32,7 +32,13 @@ from framecast.models.course_sampler import CourseSampler
 from framecast.models.dcgan import DcganDecoder, DcganEncoder
 from framecast.models.distributions import Gaussian
 from framecast.models.frame_predictor import FramePredictor, spread
-from framecast.models.layers import ImageDecoder, ImageEncoder, ImageSpec, initialise
+from framecast.models.layers import (
+    ImageDecoder,
+    ImageEncoder,
+    ImageSpec,
+    initialise,
+    kept_halves,
+)
 from framecast.models.norms import frozen_statistics
 from framecast.models.recurrent import LevelledGaussian, LevelStates, LSTMState
 from framecast.models.vgg import VggDecoder, VggEncoder
@@ -110,7 +116,7 @@ class CourseModel(VideoModel[CourseState]):
 
     def loss(self, clip: Clip, beta: float, feed_truth: Tensor, noise: Tensor) -> Loss:
         frames = clip.float_frames(self.dtype)
-        code, skips = self._encode(frames)
+        code, skips = self._encode_clip(frames)
         states = self.conditioner.standard_states(clip.states)
         condition = self.conditioner(clip.actions, None if states is None else states[:-1])
         latent, posterior = self._infer(code[1:], condition, self._shaped(noise))
@@ -121,9 +127,10 @@ class CourseModel(VideoModel[CourseState]):
             predicted = self._predict_from_truth(code[:-1], skips, latent, condition)
             fed_code = code[:-1]
         else:
-            predicted, fed_code = self._predict_step_by_step(
-                frames[:-1], code[:-1], skips, latent, condition, feed_truth, fed_back
-            )
+            with kept_halves(self.decoder):
+                predicted, fed_code = self._predict_step_by_step(
+                    frames[:-1], code[:-1], skips, latent, condition, feed_truth, fed_back
+                )
         reconstruction = (predicted - frames[1:]).square().mean()
         kl_per_dimension = None
         kl = state_error = reconstruction.new_zeros(())
@@ -230,10 +237,12 @@ class CourseModel(VideoModel[CourseState]):
         predicted: list[Tensor] = []
         fed_codes: list[Tensor] = []
         for step, true in enumerate(feed_truth):
-            step_code, step_skips = code[step], [skip[step] for skip in skips]
             if fed_back[step]:
                 fed = self.fed_frame(true, frames[step], predicted[-1])
                 step_code, step_skips = self._encode_fed(fed)
+            else:
+                step_code = code[step]
+                step_skips = [skip[step] for skip in skips] if step < len(skips[0]) else []
             if step < self.num_skip_sources or self.config.last_frame_skip:
                 skip_halves = self.decoder.skip_halves(step_skips)
             features = step_skips[-1][None] if self.frame_predictor.meets_features else None
@@ -301,6 +310,18 @@ class CourseModel(VideoModel[CourseState]):
         if num_frames < 2:
             raise UserError("model.published_skips needs at least 2 context frames, got 1.")
         return num_frames - 2
+
+    def _encode_clip(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """All codes of a clip, and its skips as far as they are used.
+
+        Where skips come from the first frames only, those are encoded apart: cutting them out of
+        all would cost a zero gradient of every later skip.
+        """
+        if self.config.last_frame_skip or self.frame_predictor.meets_features:
+            return self._encode(frames)
+        code, skips = self._encode(frames[: self.num_skip_sources])
+        later, _ = self._encode(frames[self.num_skip_sources :])
+        return torch.cat([code, later]), skips
 
     def _encode_fed(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Frames that were fed back (B, C, H, W) -> code (B, D) and skips (B, ...)."""

@@ -6,8 +6,11 @@ Shape letters: N frames (time step by time step: N = num_steps * batch), C chann
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -94,20 +97,48 @@ class SkipConv(nn.Module):
         super().__init__()
         self.conv = conv
         self.num_features = conv.in_channels // 2
+        self.kept_half: Tensor | None = None
 
     def skip_half(self, skip: Tensor) -> Tensor:
-        return self._convolve(skip, slice(self.num_features, None), self.conv.bias)
+        return self._convolve(skip, self._half(slice(self.num_features, None)), self.conv.bias)
+
+    def feature_half(self) -> Tensor:
+        """The weights of the features' half."""
+        if self.kept_half is not None:
+            return self.kept_half
+        return self._half(slice(0, self.num_features))
 
     def forward(self, features: Tensor, skip_half: Tensor) -> Tensor:
-        return self._convolve(features, slice(0, self.num_features), None).add_(skip_half)
+        return self._convolve(features, self.feature_half(), None).add_(skip_half)
 
-    def _convolve(self, inputs: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
-        conv = self.conv
-        stride, padding = conv.stride, conv.padding
+    def _half(self, channels: slice) -> Tensor:
+        weight = self.conv.weight
+        return (
+            weight[channels] if isinstance(self.conv, nn.ConvTranspose2d) else weight[:, channels]
+        )
+
+    def _convolve(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        stride, padding = self.conv.stride, self.conv.padding
         assert not isinstance(padding, str)
-        if isinstance(conv, nn.ConvTranspose2d):
-            return functional.conv_transpose2d(inputs, conv.weight[channels], bias, stride, padding)
-        return functional.conv2d(inputs, conv.weight[:, channels], bias, stride, padding)
+        if isinstance(self.conv, nn.ConvTranspose2d):
+            return functional.conv_transpose2d(inputs, weight, bias, stride, padding)
+        return functional.conv2d(inputs, weight, bias, stride, padding)
+
+
+@contextmanager
+def kept_halves(network: nn.Module) -> Iterator[None]:
+    """Within, the features' halves of weights are cut out and converted once, not at every step."""
+    layers = [layer for layer in network.modules() if isinstance(layer, SkipConv)]
+    for layer in layers:
+        half = layer.feature_half()
+        if torch.is_autocast_enabled(half.device.type):
+            half = half.to(torch.get_autocast_dtype(half.device.type))
+        layer.kept_half = half
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.kept_half = None
 
 
 class SkipBlock(nn.Module):

@@ -64,7 +64,8 @@ class PlainDcganDecoder(nn.Module):
         features = self.foot(code[:, :, None, None])
         for block, skip in zip((*self.blocks, self.paint), reversed(skips), strict=True):
             features = block(torch.cat([features, skip], dim=1))
-        return features.sigmoid()
+        frame: Tensor = features.sigmoid()
+        return frame
 
 
 def _vgg_stage(before: int, *widths: int) -> nn.Sequential:
