@@ -10,9 +10,16 @@ from torch import Tensor
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
+from framecast.models.conditioning import CHANGE_SCALE
 from framecast.models.config import WarpConfig
 from framecast.models.warp import WarpModel
-from framecast.models.warp_networks import FLOW_UNIT, Compositor
+from framecast.models.warp_networks import (
+    FLOW_UNIT,
+    Compositor,
+    pixel_places,
+    sample,
+    sample_sharply,
+)
 from tests.conftest import vector
 
 SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=8, coarse_width=8)
@@ -66,6 +73,48 @@ def test_frames_stay_in_range_whatever_the_maps():
     for picture in (frame, canvas):
         assert picture.min() >= -1e-6
         assert picture.max() <= 1 + 1e-6
+
+
+def test_sharp_sampling_is_exact_at_pixels_and_sharper_between_them():
+    across = torch.arange(32.0)
+    waves = (0.5 + 0.4 * torch.sin(1.2 * across)).expand(1, 1, 32, 32)
+    places = pixel_places(32, 32, waves)
+    torch.testing.assert_close(sample_sharply(waves, places), waves, rtol=0, atol=1e-6)
+    half = places + places.new_tensor([1 / 32, 0.0])
+    true = 0.5 + 0.4 * torch.sin(1.2 * (across + 0.5))
+    sharp, plain = (
+        (sampled(waves, half) - true)[..., 2:-2].abs().max() for sampled in (sample_sharply, sample)
+    )
+    assert sharp < plain / 3
+
+
+def test_a_guide_moves_the_whole_picture():
+    compositor = Compositor(num_flows=2, channels=3)
+    frame = torch.rand(1, 3, 16, 16)
+    guide = torch.zeros(1, 4, 3)
+    guide[:, 0, 0] = 1.0
+    guided, _ = compositor(maps_with(compositor, 16, first=50.0), frame, frame, frame, guide)
+    moved, _ = compositor(maps_with(compositor, 16, first=50.0, flow_x=1.0), frame, frame, frame)
+    torch.testing.assert_close(guided, moved)
+
+
+def test_new_parts_begin_as_if_they_were_not_there(spec: ClipSpec, clip: Clip):
+    model = build(spec, guided_flows=True, refiner_width=8).eval()
+    complete = model.predict(clip, 2, None, True)
+    model.guide = model.refiner = None
+    torch.testing.assert_close(complete, model.predict(clip, 2, None, True))
+
+
+def test_a_guided_model_foresees_the_change_of_the_state(spec: ClipSpec):
+    plain, guided = build(spec).conditioner, build(spec, guided_flows=True).conditioner
+    assert spec.state is not None
+    assert guided.size == plain.size + spec.state.size
+    torch.nn.init.normal_(guided.state_predictor.change.weight, 0.0, 0.1)
+    action, state = torch.randn(3, spec.action.size), torch.zeros(3, spec.state.size)
+    told = guided(action, state)
+    torch.testing.assert_close(told[:, : plain.size], plain(action, state))
+    change = guided.next_state(state, action) - state
+    torch.testing.assert_close(told[:, plain.size :], CHANGE_SCALE * change)
 
 
 def test_without_latent_channels_it_is_deterministic(spec: ClipSpec, clip: Clip):

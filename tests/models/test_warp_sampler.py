@@ -21,6 +21,11 @@ def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
     torch.manual_seed(0)
     model = WarpModel(dataclasses.replace(SMALL, **changes), spec, num_context=2).eval()
     torch.nn.init.normal_(model.decoder.head.weight, 0.0, 0.2)
+    if model.guide is not None:
+        torch.nn.init.normal_(model.guide.from_hidden.weight, 0.0, 0.1)
+        torch.nn.init.normal_(model.guide.from_condition.weight, 0.0, 0.1)
+    if model.refiner is not None:
+        torch.nn.init.normal_(model.refiner.correction.weight, 0.0, 0.1)
     return model
 
 
@@ -56,6 +61,10 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"latent_channels": 0, "num_flows": 3}, (24, 40, 1)),
         ({"condition": "action", "num_flows": 1}, (40, 24, 3)),
         ({"condition": "none", "fine_width": 16}, (64, 64, 1)),
+        ({"depth": 2}, (24, 40, 3)),
+        ({"sharp_sampling": True}, (24, 40, 3)),
+        ({"guided_flows": True}, (24, 40, 3)),
+        ({"refiner_width": 8}, (24, 40, 3)),
     ],
 )
 @torch.no_grad()

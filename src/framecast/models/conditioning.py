@@ -13,6 +13,8 @@ from framecast.errors import UserError
 from framecast.models.config import Condition
 from framecast.models.state_predictor import StatePredictor
 
+CHANGE_SCALE = 5.0  # a step changes a state by about a fifth of its standard deviation
+
 
 class Standardise(nn.Module):
     """Numbers in their own units -> zero mean and unit variance over the training split."""
@@ -35,14 +37,18 @@ class Conditioner(nn.Module):
     A model that conditions on states also predicts them, so that it can roll out where future
     states are unknown.
 
+    Args:
+        foresees: where there are states, their predicted change is part of the condition.
+
     Attributes:
         size: N; 0 when the model is told nothing.
 
     Raises UserError when the data has no states and the condition needs them.
     """
 
-    def __init__(self, condition: Condition, spec: ClipSpec) -> None:
+    def __init__(self, condition: Condition, spec: ClipSpec, foresees: bool = False) -> None:
         super().__init__()
+        self.foresees = foresees
         self.tells_nothing = condition == "none"
         self.action = Standardise(spec.action)
         self.state: Standardise | None = None
@@ -54,7 +60,7 @@ class Conditioner(nn.Module):
                     "Set model.condition to action."
                 )
             self.state = Standardise(spec.state)
-            self.size += spec.state.size
+            self.size += spec.state.size * (2 if foresees else 1)
             self.state_predictor = StatePredictor(spec.action, spec.state)
 
     def standard_states(self, states: Tensor | None) -> Tensor | None:
@@ -73,7 +79,13 @@ class Conditioner(nn.Module):
         standard: Tensor = self.action(action)
         if self.tells_nothing:
             return standard[..., :0]
-        return standard if standard_state is None else torch.cat([standard, standard_state], -1)
+        if standard_state is None:
+            return standard
+        parts = [standard, standard_state]
+        if self.foresees:
+            change = self.next_state(standard_state, action) - standard_state
+            parts.append(CHANGE_SCALE * change)
+        return torch.cat(parts, dim=-1)
 
     def next_state(self, standard_state: Tensor, action: Tensor) -> Tensor:
         """The predicted standardised state (B, S) after this action."""

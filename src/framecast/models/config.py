@@ -151,6 +151,13 @@ class WarpConfig(ModelConfig):
             without a KL term, as when predicting (the hybrid objective of Sohn 2015); against a
             posterior that explains what the model could have predicted.
         absolute_error: weight of the mean absolute error beside the mean squared error.
+        depth: residual blocks at a quarter of the size, where the decoder has been told the
+            condition.
+        sharp_sampling: warps from a frame that a cubic filter has doubled in size, instead of
+            bilinearly from its pixels.
+        guided_flows: the condition, with the predicted change of the state in it, moves whole flow
+            fields at once.
+        refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
     """
 
     kind: str = "warp"
@@ -162,6 +169,10 @@ class WarpConfig(ModelConfig):
     coarse_width: int = 128
     prior_share: float = 0.5
     absolute_error: float = 0.1
+    depth: int = 0
+    sharp_sampling: bool = False
+    guided_flows: bool = False
+    refiner_width: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.prior_share < 1:

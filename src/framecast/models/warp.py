@@ -31,9 +31,11 @@ from framecast.models.warp_networks import (
     STRIDE,
     Compositor,
     ConditionEmbedding,
+    FlowGuide,
     FrameEncoder,
     LatentHead,
     MotionDecoder,
+    Refiner,
     SpatialLSTM,
 )
 from framecast.models.warp_sampler import WarpSampler
@@ -69,14 +71,23 @@ class WarpModel(VideoModel[WarpState]):
         self.config = config
         self.grid = (height, width)
         widths = (config.fine_width, config.middle_width, config.coarse_width)
-        self.conditioner = Conditioner(config.condition, spec)
+        self.conditioner = Conditioner(config.condition, spec, foresees=config.guided_flows)
         self.encoder = FrameEncoder(spec.channels, widths)
         self.place = nn.Parameter(0.02 * torch.randn(1, widths[2], height, width))
         self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
         self.lstm = SpatialLSTM(widths[2] + config.latent_channels, widths[2])
-        self.compositor = Compositor(config.num_flows, spec.channels)
-        self.decoder = MotionDecoder(widths, self.compositor.num_maps)
+        self.compositor = Compositor(config.num_flows, spec.channels, config.sharp_sampling)
+        self.decoder = MotionDecoder(widths, self.compositor.num_maps, config.depth)
         self.compositor.initialise(self.decoder.head)
+        guided = config.guided_flows and self.conditioner.size > 0
+        self.guide = (
+            FlowGuide(self.conditioner.size, widths[2], config.num_flows) if guided else None
+        )
+        self.refiner = (
+            Refiner(spec.channels, widths[0], config.refiner_width)
+            if config.refiner_width
+            else None
+        )
         if config.latent_channels:
             self.prior = LatentHead(2 * widths[2], config.latent_channels)
             self.posterior = LatentHead(2 * widths[2], config.latent_channels)
@@ -171,12 +182,17 @@ class WarpModel(VideoModel[WarpState]):
         batch take the prior's mean whatever is given.
         """
         fine, middle, coarse = self.encoder(state.frame, state.context)
-        for_coarse, for_middle = self.embed_condition(condition.to(self.dtype))
+        condition = condition.to(self.dtype)
+        for_coarse, for_middle = self.embed_condition(condition)
         coarse = coarse + for_coarse + self.place
         latent, divergence = self._latent(coarse, state.hidden, noise, next_code, num_prior)
         hidden, cell = self.lstm(torch.cat([coarse, latent], dim=1), state.hidden, state.cell)
-        maps = self.decoder(hidden, middle, fine, for_middle)
-        frame, canvas = self.compositor(maps, state.frame, state.context, state.canvas)
+        features = self.decoder(hidden, middle, fine, for_middle)
+        maps = self.decoder.maps(features)
+        guide = None if self.guide is None else self.guide(condition, hidden)
+        frame, canvas = self.compositor(maps, state.frame, state.context, state.canvas, guide)
+        if self.refiner is not None:
+            frame = self.refiner(frame, state.context, features)
         return frame, replace(state, canvas=canvas, hidden=hidden, cell=cell), divergence
 
     def _latent(

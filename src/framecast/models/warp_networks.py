@@ -1,4 +1,4 @@
-"""The parts of the warp model: encoder, spatial LSTM, latent heads, decoder and compositor.
+"""The parts of the warp model: encoder, LSTM, latent heads, guide, decoder, compositor, refiner.
 
 Features are normalised in groups of channels (Wu 2018), within a frame, so that a frame does not
 depend on its batch mates. The first layer is not: there a picture's own contrast is all there is.
@@ -18,6 +18,7 @@ from framecast.models.distributions import Gaussian
 STRIDE = 8
 FLOW_UNIT = 4.0  # pixels of motion for a network output of 1
 CONDITION_HIDDEN = 64
+GUIDE_SUMMARY = 32
 STATIC_LEAD = 2.0  # first logit of the present frame's mask: to begin with, nothing changes
 
 
@@ -99,13 +100,55 @@ class ConditionEmbedding(nn.Module):
         return torch.split(embedded[:, :, None, None], self.sizes, dim=1)
 
 
-class MotionDecoder(nn.Module):
-    """Hidden state and the encoder's features -> maps (B, num_maps, H, W) for the compositor."""
+class FlowGuide(nn.Module):
+    """A condition (B, N) and the hidden state -> what is added to the flows: (B, 2 K, 3).
 
-    def __init__(self, widths: tuple[int, int, int], num_maps: int) -> None:
+    For every flow component a number, and how much it grows from the middle of the picture to its
+    right and to its lower border, in units of FLOW_UNIT pixels. An arm and its shadow move nearly
+    so, and for the arm the way from the command to the flow is linear: no normalisation lies on it.
+    """
+
+    def __init__(self, num_condition: int, width: int, num_flows: int) -> None:
+        super().__init__()
+        self.summary = nn.Linear(width, GUIDE_SUMMARY)
+        self.hidden = nn.Linear(num_condition + GUIDE_SUMMARY, CONDITION_HIDDEN)
+        self.from_hidden = nn.Linear(CONDITION_HIDDEN, 6 * num_flows)
+        self.from_condition = nn.Linear(num_condition, 6 * num_flows, bias=False)
+        for layer in (self.from_hidden, self.from_condition):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.from_hidden.bias)
+
+    def forward(self, condition: Tensor, hidden: Tensor) -> Tensor:
+        with torch.autocast(condition.device.type, enabled=False):
+            summary = self.summary(hidden.to(condition.dtype).mean(dim=(2, 3)))
+            scene = functional.silu(self.hidden(torch.cat([condition, summary], dim=1)))
+            added: Tensor = self.from_hidden(scene) + self.from_condition(condition)
+        return added.view(len(condition), -1, 3)
+
+
+class ResidualBlock(nn.Module):
+    """One convolution whose result is added to its input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = _norm(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + functional.silu(self.norm(self.convolution(features)))
+
+
+class MotionDecoder(nn.Module):
+    """Hidden state and the encoder's features -> features (B, F, H/2, W/2), and of them the maps.
+
+    `maps` gives the compositor's maps (B, num_maps, H, W).
+    """
+
+    def __init__(self, widths: tuple[int, int, int], num_maps: int, depth: int = 0) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.middle = nn.Conv2d(coarse + middle, middle, 3, padding=1)
+        self.blocks = nn.Sequential(*(ResidualBlock(middle) for _ in range(depth)))
         self.fine = nn.Conv2d(middle + fine, fine, 3, padding=1)
         self.norms = nn.ModuleList([_norm(middle), _norm(fine)])
         self.head = nn.Conv2d(fine, 4 * num_maps, 1)
@@ -113,11 +156,12 @@ class MotionDecoder(nn.Module):
     def forward(self, hidden: Tensor, middle: Tensor, fine: Tensor, condition: Tensor) -> Tensor:
         features = torch.cat([_doubled(hidden, middle), middle], dim=1)
         features = functional.silu(self.norms[0](self.middle(features)))
-        features = features + condition.to(features.dtype)
+        features = self.blocks(features + condition.to(features.dtype))
         features = torch.cat([_doubled(features, fine), fine], dim=1)
-        features = functional.silu(self.norms[1](self.fine(features)))
-        maps: Tensor = functional.pixel_shuffle(self.head(features), 2)
-        return maps
+        return functional.silu(self.norms[1](self.fine(features)))
+
+    def maps(self, features: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.head(features), 2)
 
 
 def _doubled(features: Tensor, like: Tensor) -> Tensor:
@@ -127,14 +171,18 @@ def _doubled(features: Tensor, like: Tensor) -> Tensor:
 class Compositor(nn.Module):
     """Maps -> the next frame: a masked sum of K warped frames, context, canvas and new pixels.
 
+    With `sharp` the frame is warped as `sample_sharply` does. A guide (B, 2 K, 3) of FlowGuide is
+    added to the flows.
+
     The maps are, in this order: 2 K flow components in units of FLOW_UNIT pixels, K confidences at
     the places things come from, K + 3 mask logits at the places they go to, C logits of new
     pixels, and one logit of the gate that writes the present frame onto the canvas.
     """
 
-    def __init__(self, num_flows: int, channels: int) -> None:
+    def __init__(self, num_flows: int, channels: int, sharp: bool = False) -> None:
         super().__init__()
         self.num_flows = num_flows
+        self.sharp = sharp
         self.parts = (2 * num_flows, num_flows, num_flows + 3, channels, 1)
         self.num_maps = sum(self.parts)
 
@@ -147,12 +195,20 @@ class Compositor(nn.Module):
             head.bias.view(self.num_maps, 4)[3 * self.num_flows] = STATIC_LEAD
 
     def forward(
-        self, maps: Tensor, frame: Tensor, context: Tensor, canvas: Tensor
+        self,
+        maps: Tensor,
+        frame: Tensor,
+        context: Tensor,
+        canvas: Tensor,
+        guide: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The next frame and the next canvas, both (B, C, H, W) in [0, 1]."""
         count = self.num_flows
         parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
         flow, confidence, logits, new, gate = parts
+        if guide is not None:
+            planes = pixel_planes(frame.shape[2], frame.shape[3], frame)
+            flow = flow + torch.einsum("bfp,phw->bfhw", guide.to(frame.dtype), planes)
         warped, moved = self._warp(frame, flow, confidence)
         logits = torch.cat([logits[:, :count] + moved, logits[:, count:]], dim=1)
         masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, H, W)
@@ -170,7 +226,8 @@ class Compositor(nn.Module):
         steps = flow.reshape(batch_size, count, 2, height, width).permute(0, 1, 3, 4, 2)
         unit = frame.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
         places = torch.addcmul(pixel_places(height, width, frame), steps, unit)
-        warped = sample(frame, places.reshape(batch_size, count * height, width, 2))
+        pixels = sample_sharply if self.sharp else sample
+        warped = pixels(frame, places.reshape(batch_size, count * height, width, 2))
         moved = sample(
             confidence.reshape(-1, 1, height, width), places.reshape(-1, height, width, 2)
         )
@@ -187,9 +244,62 @@ def sample(pictures: Tensor, places: Tensor) -> Tensor:
     )
 
 
+def sample_sharply(pictures: Tensor, places: Tensor) -> Tensor:
+    """Bilinear between pixels and points half way between them, which a cubic filter has filled.
+
+    Exact at the pixels; half a pixel away it keeps more of what is fine.
+    """
+    places = places - places.new_tensor([0.5 / pictures.shape[3], 0.5 / pictures.shape[2]])
+    return sample(_filled(pictures), places)
+
+
+def _filled(pictures: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, 2 H, 2 W): every pixel, right of it and below what lies between."""
+    height, width = pictures.shape[2:]
+    padded = functional.pad(pictures, (1, 2, 0, 0), mode="replicate")
+    between = _between(*(padded[..., shift : shift + width] for shift in range(4)))
+    wide = torch.stack([pictures, between], dim=-1).flatten(3)
+    padded = functional.pad(wide, (0, 0, 1, 2), mode="replicate")
+    between = _between(*(padded[..., shift : shift + height, :] for shift in range(4)))
+    return torch.stack([wide, between], dim=3).flatten(2, 3).clamp(0, 1)
+
+
+def _between(before: Tensor, left: Tensor, right: Tensor, after: Tensor) -> Tensor:
+    """Half way between two neighbours, of a cubic through four."""
+    return (9 * (left + right) - (before + after)) / 16
+
+
+def pixel_planes(height: int, width: int, like: Tensor) -> Tensor:
+    """(3, H, W): one, and the x and y of every pixel from -1 to 1."""
+    places = pixel_places(height, width, like)[0]
+    return torch.cat([torch.ones_like(places[..., :1]), places], dim=-1).permute(2, 0, 1)
+
+
 def pixel_places(height: int, width: int, like: Tensor) -> Tensor:
     """Pixel centres in grid_sample's coordinates: (1, H, W, 2), x and y from -1 to 1."""
     down = (torch.arange(height, dtype=like.dtype, device=like.device) * 2 + 1) / height - 1
     across = (torch.arange(width, dtype=like.dtype, device=like.device) * 2 + 1) / width - 1
     rows, columns = torch.meshgrid(down, across, indexing="ij")
     return torch.stack([columns, rows], dim=-1)[None]
+
+
+class Refiner(nn.Module):
+    """Corrects the mixed frame (B, C, H, W) where warping has blurred or torn it.
+
+    It sees the frame and the last context frame, four pixels at a time, and the decoder's features.
+    """
+
+    def __init__(self, channels: int, fine: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(8 * channels + fine, width, 3, padding=1)
+        self.correction = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        nn.init.zeros_(self.correction.weight)
+        assert self.correction.bias is not None
+        nn.init.zeros_(self.correction.bias)
+
+    def forward(self, frame: Tensor, context: Tensor, features: Tensor) -> Tensor:
+        pair = functional.pixel_unshuffle(torch.cat([frame, context], dim=1) - 0.5, 2)
+        seen = torch.cat([pair.to(features.dtype), features], dim=1)
+        correction = self.correction(functional.silu(self.hidden(seen)))
+        correction = functional.pixel_shuffle(correction, 2)
+        return (frame + correction.to(frame.dtype)).clamp(0, 1)

@@ -31,9 +31,12 @@ from framecast.models.warp_networks import (
     Compositor,
     FrameEncoder,
     MotionDecoder,
+    ResidualBlock,
     SpatialLSTM,
     pixel_places,
+    pixel_planes,
     sample,
+    sample_sharply,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +79,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         self.prior = converted.prior if model.latent_dim else None
         self.lstm = converted.lstm
         self.decoder = _Decoder(converted.decoder)
+        self.guide = model.guide
+        self.refiner = converted.refiner
         size = (model.spec.height, model.spec.width)
         self.compositor = _Compositor(model.compositor, model.decoder.head, size, self.dtype)
 
@@ -106,15 +111,19 @@ class WarpSampler(Sampler[WarpSamplerState]):
         noise: Tensor | None = None,
         robot_state: Tensor | None = None,
     ) -> tuple[Tensor, WarpSamplerState]:
-        condition = self.model.conditioner(action, state.robot_state)
-        for_coarse, for_middle = self.model.embed_condition(condition.to(self.model.dtype))
+        condition = self.model.conditioner(action, state.robot_state).to(self.model.dtype)
+        for_coarse, for_middle = self.model.embed_condition(condition)
         fine, middle, coarse = self.encoder(state.frame, state.context_code)
         coarse = coarse.add_(for_coarse + self.model.place)
         latent = self._latent(coarse, state.hidden, noise)
         inputs = torch.cat([coarse, latent, state.hidden], dim=1)
         hidden, cell = _lstm_step(self.lstm, inputs, state.cell)
         features = self.decoder(hidden, middle, fine, for_middle)
-        frame, latest, canvas = self.compositor(features, state)
+        guide = None if self.guide is None else self.guide(condition, hidden)
+        latest, canvas = self.compositor(features, state, guide)
+        if self.refiner is not None:
+            latest = self._refined(latest, state.context, features)
+        frame = self.compositor.woven(latest)
         standard = self.model.next_robot_state(state.robot_state, action, robot_state)
         state = replace(
             state,
@@ -134,6 +143,17 @@ class WarpSampler(Sampler[WarpSamplerState]):
         prior = self.prior(torch.cat([coarse, hidden], dim=1))
         latent = prior.mean if noise is None else prior.sample(noise.view_as(prior.mean))
         return _channels_last(latent.to(coarse.dtype))
+
+    def _refined(self, latest: Tensor, context: Tensor, features: Tensor) -> Tensor:
+        """Refiner in quarters, which is how it sees pictures anyhow: (B, C, Q)."""
+        assert self.refiner is not None
+        pair = torch.cat([latest, context], dim=1) - 0.5
+        pair = pair.view(len(pair), -1, *features.shape[2:]).to(features.dtype)
+        seen = _channels_last(torch.cat([pair, features], dim=1))
+        hidden = functional.silu(self.refiner.hidden(seen), inplace=True)
+        correction = self.refiner.correction(hidden).to(latest.dtype)
+        refined: Tensor = (latest + correction.reshape(latest.shape)).clamp_(0, 1)
+        return refined
 
 
 class _Encoder:
@@ -180,12 +200,15 @@ class _Decoder:
 
     def __init__(self, decoder: MotionDecoder) -> None:
         self.norms = decoder.norms
+        self.blocks = [block for block in decoder.blocks if isinstance(block, ResidualBlock)]
         middle, fine = decoder.middle.out_channels, decoder.fine.out_channels
         self.middle = _DoublingConvolution(decoder.middle, decoder.middle.in_channels - middle)
         self.fine = _DoublingConvolution(decoder.fine, decoder.fine.in_channels - fine)
 
     def __call__(self, hidden: Tensor, middle: Tensor, fine: Tensor, condition: Tensor) -> Tensor:
         features = _activated(self.middle(hidden, middle), self.norms[0]).add_(condition)
+        for block in self.blocks:
+            features += _activated(block.convolution(features), block.norm)
         return _activated(self.fine(features, fine), self.norms[1])
 
 
@@ -225,11 +248,19 @@ class _Compositor:
         num_flow_rows = 4 * self.num_flow_maps
         self.flow_weight, self.rest_weight = weight.to(dtype).tensor_split([num_flow_rows])
         self.flow_bias, self.rest_bias = bias.tensor_split([self.num_flow_maps])
+        self.sharp = compositor.sharp
+        self.guide_unit = _flow_unit(size, bias).repeat(self.count)[:, None]
+        self.planes = _quarters(pixel_planes(*size, like=bias)[None])
 
-    def __call__(self, features: Tensor, state: WarpSamplerState) -> tuple[Tensor, Tensor, Tensor]:
-        """The next frame (B, C, H, W), the same in quarters and the next canvas (B, C, Q)."""
+    def __call__(
+        self, features: Tensor, state: WarpSamplerState, guide: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The next frame and the next canvas, both (B, C, Q)."""
         count = self.count
         places = self._maps(features, self.flow_weight, self.flow_bias)
+        if guide is not None:
+            guide = guide.to(places.dtype) * self.guide_unit
+            places.baddbmm_(guide, self.planes.expand(len(guide), -1, -1))
         rest = self._maps(features, self.rest_weight, self.rest_bias)
         confidence, logits, new, gate = torch.split(rest, self.parts, dim=1)
         warped, moved = self._warp(state.frame, places, confidence)
@@ -241,7 +272,7 @@ class _Compositor:
         for place, source in enumerate(sources[1:], start=1):
             mixed.addcmul_(source, masks[:, :, place])
         canvas = torch.lerp(state.canvas, state.latest, gate.sigmoid())
-        return self._woven(mixed), mixed, canvas
+        return mixed, canvas
 
     def _maps(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Some of the head's maps, (B, number, Q)."""
@@ -253,11 +284,12 @@ class _Compositor:
         """The frame along every flow (B, C, K, Q), and the confidences that move with it."""
         batch_size, _, num_pixels = places.shape
         by_flow = places.view(batch_size, self.count, 2, num_pixels).transpose(2, 3)
-        sources = self._woven(confidence).view(-1, 1, *self.size)
+        sources = self.woven(confidence).view(-1, 1, *self.size)
         moved = sample(sources, by_flow.reshape(-1, 1, num_pixels, 2))
-        return sample(frame, by_flow), moved.view(batch_size, self.count, num_pixels)
+        pixels = sample_sharply if self.sharp else sample
+        return pixels(frame, by_flow), moved.view(batch_size, self.count, num_pixels)
 
-    def _woven(self, quarters: Tensor) -> Tensor:
+    def woven(self, quarters: Tensor) -> Tensor:
         """(B, C, Q) -> (B, C, H, W): pixel_shuffle, as a copy, which is faster."""
         height, width = self.size
         parts = quarters.view(*quarters.shape[:2], 2, 2, height // 2, width // 2)
@@ -270,8 +302,7 @@ def _scaled_head(
     """Weight (4 maps, F) and bias (maps, Q) whose flow maps are grid_sample's coordinates."""
     (height, width), count = size, compositor.num_flows
     scale = head.weight.new_ones(compositor.num_maps, 1, 1)
-    unit = scale.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
-    scale[: 2 * count, 0, 0] = unit.repeat(count)
+    scale[: 2 * count, 0, 0] = _flow_unit(size, scale).repeat(count)
     first_new = sum(compositor.parts[:3])
     scale[first_new : first_new + compositor.parts[3]] = 2
     assert head.bias is not None
@@ -281,6 +312,12 @@ def _scaled_head(
     centres = pixel_places(height, width, bias).permute(0, 3, 1, 2)
     bias[: 2 * count] += _quarters(centres)[0].repeat(count, 1)
     return weight.flatten(0, 1), bias
+
+
+def _flow_unit(size: tuple[int, int], like: Tensor) -> Tensor:
+    """What a flow of 1 is in grid_sample's coordinates, across and down."""
+    height, width = size
+    return like.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
 
 
 def _activated(features: Tensor, norm: nn.Module) -> Tensor:
