@@ -39,6 +39,7 @@ class CourseSampler(PlainSampler[Any]):
             if name in ("encoder", "decoder"):
                 _simplify(network)
                 network.to(torch.bfloat16 if bfloat16 else model.dtype)
+                _keep_halves(network)
 
 
 def _simplify(network: nn.Module) -> None:
@@ -53,6 +54,12 @@ def _simplify(network: nn.Module) -> None:
             setattr(network, name, _PaintingSkipConv(layer))
         else:
             _simplify(layer)
+
+
+def _keep_halves(network: nn.Module) -> None:
+    for layer in network.modules():
+        if isinstance(layer, SkipConv):
+            layer.kept_half = layer.feature_half().contiguous(memory_format=torch.channels_last)
 
 
 def _fold_norm(block: ConvBlock | SkipBlock, conv: nn.Conv2d | nn.ConvTranspose2d) -> None:

@@ -30,6 +30,7 @@ from framecast.models.layers import (
 DOWN = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8))
 UP = ((8, 8, 4), (4, 4, 2), (2, 1), (1,))
 COARSE = (8, 8, 8)
+MANY_CHANNELS = 512
 Stages = tuple[tuple[int, ...], ...]
 
 
@@ -65,17 +66,21 @@ class Stage(nn.Module):
 
 
 class SkipStage(nn.Module):
-    """The same, where the first convolution also sees the encoder's skip."""
+    """The same on features of half the size; the first convolution also sees the encoder's skip."""
 
     def __init__(self, before: int, widths: tuple[int, ...], norm: Norm) -> None:
         super().__init__()
-        self.first = SkipBlock(_conv(2 * before, widths[0]), norm)
+        # Many channels of few pixels are faster doubled first.
+        self.doubles = before < MANY_CHANNELS
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        self.first = SkipBlock(_conv(2 * before, widths[0]), norm, self.doubles)
         self.rest = Stage(widths[0], widths[1:], norm)
 
     def skip_half(self, skip: Tensor) -> Tensor:
         return self.first.skip_half(skip)
 
     def forward(self, features: Tensor, skip_half: Tensor, num_steps: int) -> Tensor:
+        features = features if self.doubles else self.upsample(features)
         rest: Tensor = self.rest(self.first(features, skip_half, num_steps), num_steps)
         return rest
 
@@ -114,7 +119,6 @@ class VggDecoder(ImageDecoder):
         self.stages = nn.ModuleList(
             SkipStage(b, widths, spec.norm) for b, widths in zip(before, up, strict=True)
         )
-        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self.paint = nn.ConvTranspose2d(up[-1][-1], spec.channels, 3, 1, 1)
 
     def skip_halves(self, skips: list[Tensor]) -> list[Tensor]:
@@ -124,6 +128,6 @@ class VggDecoder(ImageDecoder):
     def forward(self, code: Tensor, skip_halves: list[Tensor], num_steps: int) -> Tensor:
         features = self.foot(as_map(code), num_steps)
         for stage, half in zip(self.stages, skip_halves, strict=True):
-            features = stage(self.upsample(features), half, num_steps)
+            features = stage(features, half, num_steps)
         logits: Tensor = self.paint(features)
         return logits

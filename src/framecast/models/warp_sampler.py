@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from framecast.models.base import RolloutState, Sampler
+from framecast.models.layers import doubling_weight
 from framecast.models.warp_networks import (
     FLOW_UNIT,
     Compositor,
@@ -213,22 +214,11 @@ class _Decoder:
 
 
 class _DoublingConvolution:
-    """A 3x3 convolution of coarse features doubled in size, joined by features of that size.
-
-    Every 2x2 block of the doubled features is one number four times over, so the kernel's weights
-    of a block can be added up beforehand: a 4x4 transposed convolution with stride 2.
-    """
+    """A 3x3 convolution of coarse features doubled in size, joined by features of that size."""
 
     def __init__(self, convolution: nn.Conv2d, num_coarse: int) -> None:
         self.bias = convolution.bias
-        of_coarse = convolution.weight[:, :num_coarse]
-        sums = functional.conv2d(
-            of_coarse.flatten(0, 1)[:, None].flip(2, 3).double(),
-            torch.ones(1, 1, 2, 2, dtype=torch.double, device=of_coarse.device),
-            padding=1,
-        )
-        weight = sums.view(*of_coarse.shape[:2], 4, 4).transpose(0, 1)
-        self.of_coarse = _channels_last(weight.to(of_coarse.dtype))
+        self.of_coarse = _channels_last(doubling_weight(convolution.weight[:, :num_coarse]))
         self.of_fine = _channels_last(convolution.weight[:, num_coarse:])
 
     def __call__(self, coarse: Tensor, fine: Tensor) -> Tensor:
