@@ -3,8 +3,8 @@
 The model's own code on a copy of it whose layers are simplified for weights that stay as they are.
 Up to rounding the numbers are the model's:
 
-- Batch norms are folded into the convolutions before them, activations overwrite their input, and
-  the image networks' weights are converted once instead of at every step.
+- Batch norms are folded into the convolutions before them, and the image networks' weights are
+  converted once instead of at every step.
 - A convolution whose input or output is a single place is a matrix product.
 - A transposed convolution to the few channels of an image is a plain one to four times as many.
 - In bfloat16 a strided convolution of many channels gathers its patches for a matrix product, which
@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from framecast.models.base import PlainSampler, VideoModel
-from framecast.models.layers import LEAK, ConvBlock, SkipBlock, SkipConv
+from framecast.models.layers import ConvBlock, SkipBlock, SkipConv
 from framecast.models.norms import NoNorm, StepwiseBatchNorm2d
 
 MANY_CHANNELS = 256  # from here on gathering patches pays
@@ -63,8 +63,6 @@ def _keep_halves(network: nn.Module) -> None:
 
 
 def _fold_norm(block: ConvBlock | SkipBlock, conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
-    if isinstance(block.activation, nn.LeakyReLU):
-        block.activation = nn.LeakyReLU(LEAK, inplace=True)
     norm = block.norm
     if isinstance(norm, StepwiseBatchNorm2d):
         assert norm.running_mean is not None

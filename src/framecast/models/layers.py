@@ -79,7 +79,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.conv: nn.Module = conv
         self.norm = image_norm(norm, conv.out_channels)
-        self.activation = activation or nn.LeakyReLU(LEAK)
+        self.activation = activation or nn.LeakyReLU(LEAK, inplace=True)
 
     def forward(self, features: Tensor, num_steps: int) -> Tensor:
         activated: Tensor = self.activation(self.norm(self.conv(features), num_steps))
@@ -178,7 +178,7 @@ class SkipBlock(nn.Module):
         super().__init__()
         self.joined = SkipConv(conv, doubles)
         self.norm = image_norm(norm, conv.out_channels)
-        self.activation = nn.LeakyReLU(LEAK)
+        self.activation = nn.LeakyReLU(LEAK, inplace=True)
 
     def skip_half(self, skip: Tensor) -> Tensor:
         return self.joined.skip_half(skip)
