@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from framecast.models.distributions import Gaussian
 
+FEW = 12  # members of a batch
+
 
 @dataclass(frozen=True)
 class LSTMState:
@@ -59,9 +61,21 @@ class LSTMStack(RecurrentStack):
     def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         with torch.autocast(inputs.device.type, enabled=False):
             embedded = self.embed(inputs.to(self.embed.weight.dtype))
+            if len(inputs) == 1 and (torch.is_grad_enabled() or inputs.shape[1] <= FEW):
+                return self._single_step(embedded, state)
             layers_first = tuple(x.transpose(0, 1).contiguous() for x in (state.hidden, state.cell))
             outputs, (hidden, cell) = self.lstm(embedded, layers_first)
         return outputs, LSTMState(hidden.transpose(0, 1), cell.transpose(0, 1))
+
+    def _single_step(self, embedded: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """The same without nn.LSTM's preparations, which pay for many steps or a large batch."""
+        features, hiddens, cells = embedded[0], [], []
+        for layer, weights in enumerate(self.lstm.all_weights):
+            before = (state.hidden[:, layer], state.cell[:, layer])
+            features, cell = torch.lstm_cell(features, before, *weights)
+            hiddens.append(features)
+            cells.append(cell)
+        return features[None], LSTMState(torch.stack(hiddens, dim=1), torch.stack(cells, dim=1))
 
 
 class ConvLSTMCell(nn.Module):

@@ -45,3 +45,8 @@ def load_optimizer_tensors(optimizer: Optimizer, tensors: dict[str, torch.Tensor
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    # The fused update walks through memory: numbers have to lie as the weights they belong to do.
+    for parameter, numbers in optimizer.state.items():
+        for name, value in numbers.items():
+            if value.shape == parameter.shape:
+                numbers[name] = torch.empty_like(parameter).copy_(value)
