@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from framecast.cli.console import command_parser, console, progress_bar
@@ -70,10 +71,11 @@ def _pairs(name: str, quick: bool) -> int:
 
 
 def _table(timings: list[Timing]) -> Table:
-    table = Table(title="framecast against a plain reference, paired", title_justify="left")
+    title = "framecast against a plain reference, paired"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("benchmark", no_wrap=True)
     for heading in ("ratio", "range", "goal", "seconds", "GFLOP/s", "of peak"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for timing in timings:
         benchmark, operations = timing.benchmark, timing.operations
         table.add_row(
