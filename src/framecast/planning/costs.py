@@ -32,7 +32,7 @@ AIM_SPREAD = 0.012  # metres
 TURN_SPREAD = 0.35  # radians
 STANDOFFS = (0.045, 0.085)
 SUGGESTED_STEPS = 30
-SPEEDS = (0.5, 1.0)  # of the largest recorded step
+PUSH_SPEEDS = (0.4, 0.9)  # of the largest recorded step
 
 
 class Cost:
@@ -252,19 +252,22 @@ def suggest_pushes(
         noise[:1] = 0
         return noise
 
-    standoff = STANDOFFS[0] + (STANDOFFS[1] - STANDOFFS[0]) * torch.rand(count, generator=random)
-    speed = SPEEDS[0] + (SPEEDS[1] - SPEEDS[0]) * torch.rand(count, 1, 1, generator=random)
+    def between(bounds: tuple[float, float]) -> Tensor:
+        share = torch.rand(count, generator=random)
+        share[:1] = 0.5
+        return bounds[0] + (bounds[1] - bounds[0]) * share
+
     waypoints = push_waypoints(
         tip,
         thing + spread((count, 2), AIM_SPREAD),
         goal + spread((count, 2), AIM_SPREAD),
-        standoff,
+        between(STANDOFFS),
         spread((count,), TURN_SPREAD),
         Heights(contact=contact_height),
     )
-    return robot.commands(
-        walk(tip, waypoints, 0.95 * speed[:, 0] * robot.max_step, SUGGESTED_STEPS)
-    )
+    max_step = 0.95 * robot.max_step.repeat(*waypoints.shape[:2], 1)
+    max_step[:, -1] *= between(PUSH_SPEEDS)[:, None]
+    return robot.commands(walk(tip, waypoints, max_step, SUGGESTED_STEPS))
 
 
 class Custom(Cost):
