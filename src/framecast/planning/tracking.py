@@ -23,7 +23,7 @@ from torch.nn import functional
 from framecast.errors import UserError
 
 LEVELS = 24
-BANDWIDTH = 0.06  # of a colour's kernel
+BANDWIDTH = 0.04  # of a colour's kernel
 BRIGHTNESS = 0.3  # weight of brightness beside hue: light and shade change it, a thing's hue stays
 TOLERANCE = 0.13  # in the same space, between neighbours' and the click's colour
 MAX_RADIUS = 9  # pixels from the click that can belong to the thing
