@@ -42,10 +42,12 @@ class Cost:
         marks: the designated things that have to be followed for it, in the order of
             `Futures.tracks`.
         done: `remaining` below this counts as reached; 0 for a cost that never does.
+        sees_frames: whether it looks at `Futures.frames`, which else need not be kept.
     """
 
     marks: Sequence[Mark] = ()
     done: float = 0.0
+    sees_frames: bool = True
 
     def __call__(self, futures: Futures) -> Tensor:
         """(B,), smaller is better."""
@@ -107,6 +109,8 @@ class EndEffector(Cost):
     Raises UserError for a model that predicts no states, and for a goal out of reach.
     """
 
+    sees_frames = False
+
     def __init__(self, goal: Sequence[float], spec: ClipSpec, done: float = 0.005) -> None:
         if spec.state is None:
             raise UserError(
@@ -163,6 +167,8 @@ class DesignatedPixel(Cost):
 
     Raises UserError for pixels outside the picture, and for a goal that the hand cannot get to.
     """
+
+    sees_frames = False
 
     def __init__(
         self,
@@ -303,6 +309,7 @@ class WeightedSum(Cost):
     def __init__(self, costs: Sequence[Cost], weights: Sequence[float]) -> None:
         self.costs, self.weights = list(costs), list(weights)
         self.marks = tuple(mark for cost in costs for mark in cost.marks)
+        self.sees_frames = any(cost.sees_frames for cost in costs)
 
     def __call__(self, futures: Futures) -> Tensor:
         total = futures.actions.new_zeros(futures.actions.shape[1])
