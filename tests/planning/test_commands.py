@@ -46,6 +46,19 @@ def test_a_task_is_planned_and_the_seed_gives_the_same_decisions_and_film(
         assert film.n_frames == 6
 
 
+def test_without_a_run_the_shipped_model_plans(tmp_path: Path, framecast: Command):
+    arguments = ("plan", *PUSHER, "--task", "push", "--seed", 3, "--steps", 2, *SMALL)
+    done = framecast(*arguments, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    document = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert document["run"] == "shipped"
+    assert {action[3] for action in document["actions"]} == {1.0}, "the gripper is closed"
+    clip = ("plan", "--clip", 1, "--goal", "image=+3", "--out", tmp_path / "clip")
+    assert "add --data" in framecast(*clip).one_line()
+    last = framecast("plan-bench", "--checkpoint", "last", "--episodes", 1)
+    assert "--checkpoint chooses" in last.one_line()
+
+
 def test_goals_are_weighed_and_clicked(pusher_run: Path, tmp_path: Path, framecast: Command):
     goal = tmp_path / "goal.png"
     Image.new("RGB", (64, 64), (90, 90, 90)).save(goal)

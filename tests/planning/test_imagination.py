@@ -160,6 +160,25 @@ def test_a_weighted_sum_adds_up_and_gives_each_cost_its_own_marks():
     torch.testing.assert_close(imagination(both)(candidates()), expected)
 
 
+@pytest.mark.parametrize("sees_frames", [True, False])
+def test_frames_that_no_cost_sees_are_not_kept(sees_frames: bool):
+    shapes = []
+
+    class Watching(FinalAcross):
+        def __call__(self, futures: Futures) -> Tensor:
+            shapes.append(futures.frames.shape)
+            return super().__call__(futures)
+
+    cost = Watching()
+    cost.sees_frames = sees_frames
+    costs = imagination(cost)(candidates())
+    torch.testing.assert_close(costs, imagination(FinalAcross())(candidates()))
+    assert {len(shape) for shape in shapes} == {5}
+    assert {shape[0] for shape in shapes} == {4 if sees_frames else 1}
+    pixel = DesignatedPixel(present().frames[-1], (18, 16), (20, 16), spec())
+    assert WeightedSum([pixel, cost], [1.0, 1.0]).sees_frames == sees_frames
+
+
 def test_goals_that_cannot_be_are_refused_in_one_line():
     with pytest.raises(UserError, match=r"goal image is 16x24 .* predicts 32x32"):
         GoalImage(torch.zeros(3, 24, 16), spec())

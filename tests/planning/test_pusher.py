@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from framecast.data.episodes import EpisodeStore
 from framecast.errors import UserError
@@ -19,10 +20,11 @@ from framecast.planning.planners import PlannerConfig
 from framecast.planning.robot import Displacements
 from framecast.planning.scripted import RandomAgent, ScriptedAgent
 from framecast.planning.simulator import SimulatorAgent
-from framecast.planning.tasks import KINDS, sample_task
+from framecast.planning.tasks import KINDS, sample_task, seen_at
 from framecast.planning.tracking import Mark
 from framecast.pusher.env import PusherEnv
 from framecast.pusher.renderer import Camera
+from framecast.pusher.scene import ARM_BODIES
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,36 @@ def test_the_seed_names_the_task_and_nothing_is_done_yet(env: PusherEnv, kind: s
             across, down = clicks(env, first)[0]
             assert 0 < across < 16
             assert 0 < down < 16
+
+
+def test_the_object_to_push_is_seen_and_clicked_on():
+    env = PusherEnv(64)
+    for seed in range(12):
+        task = sample_task(env, "push", seed)
+        env.reset(seed=task.seed)
+        (across, down), goal = clicks(env, task)
+        geoms = env.renderer.geom.reshape(64, 64)
+        body = env.model.geom_bodyid[geoms[int(down), int(across)]]
+        assert env.model.body(int(body)).name == f"thing_{task.thing}"
+        thing = env.data.xpos[body]
+        moved = env.camera.project(np.array([*task.places[task.thing], thing[2]]), 64)
+        way = moved - env.camera.project(thing, 64)
+        np.testing.assert_allclose(np.subtract(goal, (across, down)), way, atol=1e-9)
+
+
+def test_an_object_by_the_arm_is_not_seen():
+    env, hidden = PusherEnv(64), 0
+    for seed in range(6):
+        env.reset(seed=seed)
+        bodies = torch.from_numpy(env.model.geom_bodyid[env.renderer.geom.reshape(64, 64)])
+        arm = torch.isin(bodies, torch.tensor([env.model.body(name).id for name in ARM_BODIES]))
+        near_arm = functional.max_pool2d(arm[None].float(), 5, stride=1, padding=2)[0] > 0
+        for thing in range(len(env.scene.things)):
+            shown = bodies == env.model.body(f"thing_{thing}").id
+            is_hidden = int(shown.sum()) < 10 or bool((shown & near_arm).any())
+            assert (seen_at(env, thing) is None) == is_hidden
+            hidden += is_hidden
+    assert hidden
 
 
 def test_a_task_is_done_when_everything_is_where_it_should_be(env: PusherEnv):
@@ -152,7 +184,8 @@ def test_an_object_is_followed_through_true_frames():
         frame = torch.from_numpy(observation["pixels"]).permute(2, 0, 1) / 255
         mark = Mark.at(frame, pixel)
         place = mark.place[None]
-        offset = mark.place.numpy() - pixel
+        start = info["object_positions"][task.thing]
+        offset = mark.place.numpy() - env.camera.project(np.array([*start[:2], 0.02]), 64)
         for _ in range(24):
             observation, _, _, _, info = env.step(agent.act(env, observation, info))
             frame = torch.from_numpy(observation["pixels"]).permute(2, 0, 1) / 255

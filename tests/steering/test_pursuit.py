@@ -156,16 +156,16 @@ def test_the_seed_decides_every_action():
 
 def test_candidates_narrow_round_by_round():
     *rounds, preview = think(pushing(squares_session()))
-    assert [(thought.index, thought.count) for thought in rounds] == [(1, 3), (2, 3), (3, 3)]
+    assert [(thought.index, thought.count) for thought in rounds] == [(1, 2), (2, 2)]
     for thought in rounds:
         assert thought.gripper.shape == thought.thing.shape == (32, PLANNER.horizon + 1, 2)
         np.testing.assert_allclose(thought.gripper[:, 0], [share(HAND)] * 32, atol=1e-6)
         np.testing.assert_allclose(thought.thing[:, 0], [share(THING)] * 32, atol=0.01)
         assert len(thought.elites) == PLANNER.num_elites
-    assert rounds[2].mean < rounds[0].mean
-    assert rounds[2].best <= rounds[1].best <= rounds[0].best
+    assert rounds[1].mean < rounds[0].mean
+    assert rounds[1].best <= rounds[0].best
     spreads = [thought.gripper[:, -1].std(axis=0).sum() for thought in rounds]
-    assert spreads[2] < spreads[0]
+    assert spreads[1] < spreads[0]
     assert preview.frames.shape == (PLANNER.horizon, SIZE, SIZE, 3)
     assert preview.gripper.shape == (PLANNER.horizon + 1, 2)
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framecast.cli.console import command_parser, console, progress_bar
-from framecast.cli.planner_options import planner_options, planning_of
+from framecast.cli.planner_options import (
+    dataset_of,
+    hand_map_of,
+    opened,
+    planner_options,
+    planning_of,
+)
 from framecast.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
     from framecast.planning.session import Outcome
 
 PUSHER = "framecast/Pusher-v0"
-EXAMPLES = """  framecast plan runs/warp --env framecast/Pusher-v0 --task push --seed 3 --out push
+EXAMPLES = """  framecast plan --env framecast/Pusher-v0 --task push --seed 3 --out push
   framecast plan runs/warp --env framecast/Pusher-v0 --goal reach=0.10,-0.05,0.06 --out reach
   framecast plan runs/warp --env framecast/Pusher-v0 --seed 3 --goal pixel=21,40:30,33 \\
       --planner cem --candidates 200 --samples 3 --out click
@@ -33,10 +39,7 @@ def main(argv: list[str]) -> None:
     options = _options(argv)
     with console.status("Loading PyTorch ..."):
         import torch
-
-        from framecast.training.runs import Run
-    run = Run.open(options.run)
-    model = run.load_model(options.checkpoint or run.default_checkpoint())
+    run, model = opened(options)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     plan = _in_environment if options.env else _on_a_clip
     outcome = plan(options, run, model)
@@ -50,24 +53,24 @@ def _options(argv: list[str]) -> Namespace:
     parser = command_parser(
         "plan", "Act toward a goal: imagine futures, take the best actions, look again.", EXAMPLES
     )
-    parser.add_argument("run", type=Path, help="run folder made by train")
     parser.add_argument("--env", help="Gymnasium id to act in; without it, plan on a --clip")
     parser.add_argument("--goal", action="append", default=[], help="see below; may be repeated")
     parser.add_argument(
         "--task", choices=("reach", "push", "match"), help="a seeded task of the built-in pusher"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for plan.gif and plan.json")
-    parser.add_argument("--steps", type=int, help="actions at most (30, or the task's)")
+    parser.add_argument("--steps", type=int, help="actions at most (50, or the task's)")
     parser.add_argument("--seed", type=int, default=0, help="of the scene and of the planner")
     parser.add_argument("--clip", type=int, default=0, help="episode to plan on (0)")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
-    parser.add_argument("--data", type=Path, help="another dataset than the run was trained on")
     planner_options(parser)
     options = parser.parse_args(argv)
     if bool(options.goal) == bool(options.task):
         raise UserError("Say what to plan for: --goal GOAL, or --task with the built-in pusher.")
     if options.task and options.env != PUSHER:
         raise UserError(f"--task is for --env {PUSHER}; elsewhere, say --goal.")
+    if options.task and not options.fix:
+        options.fix = ["gripper=1"]  # as plan-bench does
     if options.steps is not None and options.steps < 1:
         raise UserError(f"--steps should be at least 1, got {options.steps}.")
     return options
@@ -91,7 +94,7 @@ def _in_environment(options: Namespace, run: Any, model: Any) -> Outcome:
     goals = [parse_goal(text) for text in options.goal]
     hand_eye = None
     if options.task == "push" or any(goal.kind == "pixel" for goal in goals):
-        hand_eye = _hand_eye(options, run)
+        hand_eye = _hand_eye(options, run, spec)
     env: Any = recorder.env.unwrapped
     task = sample_task(env, options.task, options.seed) if options.task else None
     observation, info = recorder.env.reset(seed=task.seed if task else options.seed)
@@ -105,7 +108,7 @@ def _in_environment(options: Namespace, run: Any, model: Any) -> Outcome:
     controller = Controller(model, cost, box, planner, imagination, options.seed, options.execute)
     controller.start(*recorder.look(observation, info))
     require_actions(model, controller.present)
-    steps = options.steps or (task.max_steps if task else 30)
+    steps = options.steps or (task.max_steps if task else 50)
     with progress_bar("planning", steps) as advance:
         outcome = control(controller, recorder, observation, info, steps, picture, advance)
     document = _described(options, outcome.document)
@@ -130,7 +133,7 @@ def _on_a_clip(options: Namespace, run: Any, model: Any) -> Outcome:
 
     spec = model.spec
     planner, imagination, box = planning_of(options, spec)
-    store = EpisodeStore.open(options.data or run.dataset(), options.split)
+    store = EpisodeStore.open(dataset_of(options, run), options.split)
     spec.require_same_signals(store.spec, whose=str(store.path))
     if not 0 <= options.clip < store.num_episodes:
         raise UserError(
@@ -144,7 +147,9 @@ def _on_a_clip(options: Namespace, run: Any, model: Any) -> Outcome:
     goals = [parse_goal(text) for text in options.goal]
     present = episode.frames[context - 1]
     later = episode.frames[context:]
-    hand_eye = _hand_eye(options, run) if any(goal.kind == "pixel" for goal in goals) else None
+    hand_eye = (
+        _hand_eye(options, run, spec) if any(goal.kind == "pixel" for goal in goals) else None
+    )
     picture = goal_picture(goals, spec, later)
     cost = cost_of(goals, image_tensor(present), spec, hand_eye, later)
     controller = Controller(model, cost, box, planner, imagination, options.seed, options.execute)
@@ -160,13 +165,11 @@ def _on_a_clip(options: Namespace, run: Any, model: Any) -> Outcome:
     return type(outcome)(_described(options, outcome.document), outcome.film)
 
 
-def _hand_eye(options: Namespace, run: Any) -> Any:
+def _hand_eye(options: Namespace, run: Any, spec: Any) -> Any:
     """The hand's way into the picture; None, with a word, where it cannot be learned."""
-    from framecast.planning.agents import hand_eye_of
-
     with console.status("Finding the robot's hand in the recordings (once) ..."):
         try:
-            return hand_eye_of(run, options.data or run.dataset())
+            return hand_map_of(options, run, spec)
         except UserError as error:
             console.print(f"Planning in pixels: {error}", soft_wrap=True)
             return None
@@ -181,7 +184,7 @@ def _described(options: Namespace, document: dict[str, Any]) -> dict[str, Any]:
         )
     }
     goal = {"task": options.task} if options.task else {"goals": options.goal}
-    return {"run": str(options.run), **goal, "settings": chosen, **document}
+    return {"run": str(options.run or "shipped"), **goal, "settings": chosen, **document}
 
 
 def _summary(document: dict[str, Any]) -> str:

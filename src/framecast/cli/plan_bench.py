@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from framecast.cli.console import command_parser, console, progress_bar
-from framecast.cli.planner_options import planner_options, planning_of
+from framecast.cli.planner_options import hand_map_of, opened, planner_options, planning_of
 from framecast.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ AGENTS = {
     "simulator": "planner in the simulator (ceiling)",
     "model": "planner with the model",
 }
-EXAMPLES = """  framecast plan-bench runs/warp --episodes 50 --json bench.json
+EXAMPLES = """  framecast plan-bench --tasks push --json push.json   # the shipped model
+  framecast plan-bench runs/warp --episodes 50 --json bench.json
   framecast plan-bench runs/warp --tasks push --episodes 20 --candidates 64 --rounds 2
   framecast plan-bench runs/warp --tasks push --suggested 0   # the search alone"""
 
@@ -33,9 +34,7 @@ def main(argv: list[str]) -> None:
     options = _options(argv)
     with console.status("Loading PyTorch ..."):
         from framecast.planning.benchmark import run_benchmark, summary
-        from framecast.training.runs import Run
-    run = Run.open(options.run)
-    model = run.load_model(options.checkpoint or run.default_checkpoint())
+    run, model = opened(options)
     agents = _agents(options, run, model)
     total = len(options.tasks) * options.episodes * len(agents)
     with progress_bar("planning", total) as advance:
@@ -58,13 +57,11 @@ def _options(argv: list[str]) -> Namespace:
         "Measure planning in the built-in pusher: seeded tasks, scored by the true state.",
         EXAMPLES,
     )
-    parser.add_argument("run", type=Path, help="run folder made by train on pusher data")
     parser.add_argument("--tasks", default="reach,push,match", help="which (reach,push,match)")
     parser.add_argument("--episodes", type=int, default=50, help="tasks of each kind (50)")
     parser.add_argument("--seed", type=int, default=0, help="names the tasks")
     parser.add_argument("--agents", default=",".join(AGENTS), help=f"which ({','.join(AGENTS)})")
     parser.add_argument("--json", type=Path, help="write the scores here")
-    parser.add_argument("--data", type=Path, help="another dataset than the run was trained on")
     planner_options(parser)
     parser.set_defaults(fix=["gripper=1"])
     options = parser.parse_args(argv)
@@ -86,7 +83,7 @@ def _chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
 
 
 def _agents(options: Namespace, run: Any, model: Any) -> dict[str, Agent]:
-    from framecast.planning.agents import Budget, ModelAgent, hand_eye_of
+    from framecast.planning.agents import Budget, ModelAgent
     from framecast.planning.robot import Displacements
     from framecast.planning.scripted import RandomAgent, ScriptedAgent
     from framecast.planning.simulator import SimulatorAgent
@@ -104,7 +101,7 @@ def _agents(options: Namespace, run: Any, model: Any) -> dict[str, Agent]:
     hand_eye = None
     if "push" in options.tasks and "model" in options.agents:
         with console.status("Finding the robot's hand in the recordings (once) ..."):
-            hand_eye = hand_eye_of(run, options.data or run.dataset())
+            hand_eye = hand_map_of(options, run, model.spec)
     budget = Budget(planner, imagination, options.execute)
     makers: dict[str, Callable[[], Agent]] = {
         "random": RandomAgent,

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import argparse
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from framecast.errors import UserError
 
 if TYPE_CHECKING:
     from framecast.clip import ClipSpec
+    from framecast.models.base import VideoModel
     from framecast.planning.actions import ActionBox
+    from framecast.planning.handmap import HandMap
     from framecast.planning.imagination import ImaginationConfig
     from framecast.planning.planners import PlannerConfig
+    from framecast.training.runs import Run
 
 
 def planner_options(parser: argparse.ArgumentParser) -> None:
     """Add them to a command's parser."""
+    parser.add_argument(
+        "run", type=Path, nargs="?", help="run folder made by train (the shipped pusher model)"
+    )
+    parser.add_argument("--data", type=Path, help="another dataset than the run was trained on")
     group = parser.add_argument_group("planner")
     group.add_argument("--planner", choices=("shooting", "cem", "icem", "mppi"), default="icem")
-    group.add_argument("--horizon", type=int, default=10, help="steps imagined ahead (10)")
+    group.add_argument("--horizon", type=int, default=8, help="steps imagined ahead (8)")
     group.add_argument("--candidates", type=int, default=32, help="action sequences a round (32)")
-    group.add_argument("--rounds", type=int, default=3, help="rounds of refinement (3)")
+    group.add_argument("--rounds", type=int, default=2, help="rounds of refinement (2)")
     group.add_argument("--samples", type=int, default=1, help="latent samples a candidate (1)")
     group.add_argument(
         "--aggregate",
@@ -35,8 +43,8 @@ def planner_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--suggested",
         type=float,
-        default=0.5,
-        help="share of the first round from what the goal suggests (0.5); 0 searches from noise",
+        default=1.0,
+        help="share of the first round from what the goal suggests (1); 0 searches from noise",
     )
     group.add_argument(
         "--fix",
@@ -52,6 +60,41 @@ def planner_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--checkpoint", choices=("best", "last"), help="default: best if there is one"
     )
+
+
+def opened(options: Namespace) -> tuple[Run | None, VideoModel[Any]]:
+    """The run and its model; without a run, the model that comes with framecast."""
+    from framecast.training.runs import Run
+    from framecast.weights import Package
+
+    if options.run is None:
+        if options.checkpoint is not None:
+            raise UserError("--checkpoint chooses among those of a run: name one.")
+        return None, Package.shipped().load_model()
+    run = Run.open(options.run)
+    return run, run.load_model(options.checkpoint or run.default_checkpoint())
+
+
+def dataset_of(options: Namespace, run: Run | None) -> Path:
+    """--data, or what the run was trained on. Raises UserError where there is neither."""
+    if options.data is not None:
+        return Path(options.data)
+    if run is None:
+        raise UserError("The recordings of the shipped model do not come with it: add --data.")
+    return run.dataset()
+
+
+def hand_map_of(options: Namespace, run: Run | None, spec: ClipSpec) -> HandMap:
+    """Where the hand is in the picture: learned once a run; known for the shipped model.
+
+    Raises UserError where it cannot be learned.
+    """
+    from framecast.planning.handeye import saved_hand_eye
+    from framecast.planning.handmap import KnownCamera
+
+    if run is None:
+        return KnownCamera(spec.height)
+    return saved_hand_eye(run.folder / "planning" / "hand_eye.json", dataset_of(options, run))
 
 
 def planning_of(

@@ -8,7 +8,6 @@ person would click them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,15 +18,11 @@ from framecast.models.base import VideoModel
 from framecast.planning.actions import ActionBox
 from framecast.planning.control import Controller
 from framecast.planning.costs import Cost, DesignatedPixel, EndEffector, GoalImage, image_tensor
-from framecast.planning.handeye import HandEye, saved_hand_eye
 from framecast.planning.handmap import HandMap
 from framecast.planning.imagination import ImaginationConfig
 from framecast.planning.planners import PlannerConfig
-from framecast.planning.tasks import Task
+from framecast.planning.tasks import Task, seen_at
 from framecast.pusher.env import PusherEnv
-from framecast.training.runs import Run
-
-THING_HEIGHT = 0.02  # metres, where a click on an object lands
 
 
 class Agent(Protocol):
@@ -103,15 +98,14 @@ def task_cost(
 
 
 def clicks(env: PusherEnv, task: Task) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where a person would click for a push: on the object, and where it should go."""
+    """Where a person would click for a push: on the object, and where that should go."""
     assert task.thing is not None
+    pixel = seen_at(env, task.thing)
+    assert pixel is not None, "an object to push is seen"
     start = env.data.xpos[env.model.body(f"thing_{task.thing}").id]
-    goal = np.array([*task.places[task.thing], THING_HEIGHT])
-    thing = np.array([*start[:2], THING_HEIGHT])
-    first, second = (env.camera.project(place, env.image_size) for place in (thing, goal))
-    return (float(first[0]), float(first[1])), (float(second[0]), float(second[1]))
-
-
-def hand_eye_of(run: Run, dataset: Path) -> HandEye:
-    """The hand's way into the picture, learned once from the run's training data."""
-    return saved_hand_eye(run.folder / "planning" / "hand_eye.json", dataset)
+    places = (start[:2], task.places[task.thing])
+    first, second = (
+        env.camera.project(np.array([*place, start[2]]), env.image_size) for place in places
+    )
+    across, down = second - first
+    return pixel, (pixel[0] + float(across), pixel[1] + float(down))

@@ -32,7 +32,7 @@ AIM_SPREAD = 0.012  # metres
 TURN_SPREAD = 0.35  # radians
 STANDOFFS = (0.045, 0.085)
 SUGGESTED_STEPS = 30
-SPEEDS = (0.5, 1.0)  # of the largest recorded step
+PUSH_SPEEDS = (0.4, 0.9)  # of the largest recorded step
 
 
 class Cost:
@@ -42,10 +42,12 @@ class Cost:
         marks: the designated things that have to be followed for it, in the order of
             `Futures.tracks`.
         done: `remaining` below this counts as reached; 0 for a cost that never does.
+        sees_frames: whether it looks at `Futures.frames`, which else need not be kept.
     """
 
     marks: Sequence[Mark] = ()
     done: float = 0.0
+    sees_frames: bool = True
 
     def __call__(self, futures: Futures) -> Tensor:
         """(B,), smaller is better."""
@@ -107,6 +109,8 @@ class EndEffector(Cost):
     Raises UserError for a model that predicts no states, and for a goal out of reach.
     """
 
+    sees_frames = False
+
     def __init__(self, goal: Sequence[float], spec: ClipSpec, done: float = 0.005) -> None:
         if spec.state is None:
             raise UserError(
@@ -163,6 +167,8 @@ class DesignatedPixel(Cost):
 
     Raises UserError for pixels outside the picture, and for a goal that the hand cannot get to.
     """
+
+    sees_frames = False
 
     def __init__(
         self,
@@ -252,19 +258,22 @@ def suggest_pushes(
         noise[:1] = 0
         return noise
 
-    standoff = STANDOFFS[0] + (STANDOFFS[1] - STANDOFFS[0]) * torch.rand(count, generator=random)
-    speed = SPEEDS[0] + (SPEEDS[1] - SPEEDS[0]) * torch.rand(count, 1, 1, generator=random)
+    def between(bounds: tuple[float, float]) -> Tensor:
+        share = torch.rand(count, generator=random)
+        share[:1] = 0.5
+        return bounds[0] + (bounds[1] - bounds[0]) * share
+
     waypoints = push_waypoints(
         tip,
         thing + spread((count, 2), AIM_SPREAD),
         goal + spread((count, 2), AIM_SPREAD),
-        standoff,
+        between(STANDOFFS),
         spread((count,), TURN_SPREAD),
         Heights(contact=contact_height),
     )
-    return robot.commands(
-        walk(tip, waypoints, 0.95 * speed[:, 0] * robot.max_step, SUGGESTED_STEPS)
-    )
+    max_step = 0.95 * robot.max_step.repeat(*waypoints.shape[:2], 1)
+    max_step[:, -1] *= between(PUSH_SPEEDS)[:, None]
+    return robot.commands(walk(tip, waypoints, max_step, SUGGESTED_STEPS))
 
 
 class Custom(Cost):
@@ -300,6 +309,7 @@ class WeightedSum(Cost):
     def __init__(self, costs: Sequence[Cost], weights: Sequence[float]) -> None:
         self.costs, self.weights = list(costs), list(weights)
         self.marks = tuple(mark for cost in costs for mark in cost.marks)
+        self.sees_frames = any(cost.sees_frames for cost in costs)
 
     def __call__(self, futures: Futures) -> Tensor:
         total = futures.actions.new_zeros(futures.actions.shape[1])

@@ -87,17 +87,21 @@ class Imagination:
         samples = self.config.samples
 
         def costs_of(entries: range) -> Tensor:
-            return self.cost(self.futures(commands, torch.tensor(entries)))
+            chosen = torch.tensor(entries)
+            return self.cost(self.futures(commands, chosen, self.cost.sees_frames))
 
         parts = even_parts(len(commands) * samples, self.most_entries, self.device)
         costs = in_threads(costs_of, parts, self.device)
         return _aggregated(torch.cat(costs).view(-1, samples), self.config.aggregate)
 
     @torch.no_grad()
-    def futures(self, commands: Tensor, chosen: Tensor | None = None) -> Futures:
+    def futures(
+        self, commands: Tensor, chosen: Tensor | None = None, keep_frames: bool = True
+    ) -> Futures:
         """Futures of candidates (N, P, A); entry n * L + l is candidate n with sample l.
 
-        `chosen` picks entries; None is all of them, in one batch.
+        `chosen` picks entries; None is all of them, in one batch. Without `keep_frames` only the
+        last frames are handed back, (1, B, C, H, W).
         """
         samples = self.config.samples
         if chosen is None:
@@ -106,10 +110,11 @@ class Imagination:
         noise = self.noise[: len(actions), chosen % samples].to(self.device)
         state = self.state.take(torch.zeros_like(chosen, device=self.device))
         tracker = _Tracker(self.cost.marks, self.present, len(chosen), self.config.flow)
-        frames, states, tracks = [], [], []
+        frames: list[Tensor] = []
+        states, tracks = [], []
         for step, action in enumerate(actions):
             frame, state = self.sampler.imagine(state, action, noise[step])
-            frames.append(frame.float())
+            frames = [*frames, frame.float()] if keep_frames else [frame.float()]
             tracks.append(tracker.follow(frames[-1], state))
             if state.robot_state is not None:
                 states.append(_in_units(state.robot_state, self.model.spec))

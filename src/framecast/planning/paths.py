@@ -1,7 +1,6 @@
 """Paths of an end effector that is commanded by displacements, in metres.
 
-They are used twice: the scripted pusher walks them, and costs suggest them to a planner, which
-judges them by what it imagines, like any other candidate.
+Costs suggest them to a planner, which judges them by what it imagines, like any other candidate.
 
 Shape letters: N candidates, W waypoints, H steps.
 """
@@ -13,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ARRIVED = 0.012  # metres; a waypoint this near is reached
+ARRIVED = 0.012  # metres; a waypoint this near is passed
+ABOVE_IT = 0.02  # metres; from there the way behind a thing is straight down
+BEHIND_IT = 0.75  # cosine between where a thing lies and where it should go
+IN_REACH = 0.03  # metres beyond the standoff; from there a push begins without rising
 
 
 @dataclass(frozen=True)
@@ -22,31 +24,46 @@ class Heights:
 
     Attributes:
         contact: where it pushes things.
-        clear: where it passes over them.
+        passing: where it is above them.
+        clear: where it travels.
     """
 
     contact: float = 0.03
-    clear: float = 0.11
+    passing: float = 0.075
+    clear: float = 0.09
+
+    @property
+    def low(self) -> float:
+        """Below, it is among the things."""
+        return self.contact + 0.02
 
 
 def walk(start: Tensor, waypoints: Tensor, max_step: Tensor, num_steps: int) -> Tensor:
     """Displacements (N, H, 3) from a start (3,) along the waypoints (N, W, 3), then rest.
 
-    A step goes straight toward the next waypoint, at most `max_step` (3,) an axis.
+    A step goes straight toward the next waypoint, at most `max_step` an axis, and on to the one
+    after it with what is left of the step.
+
+    Args:
+        max_step: (3,), or (N, W, 3) of the ways that end at each waypoint.
     """
     count, num_waypoints = waypoints.shape[:2]
-    position = start.expand(count, 3).clone()
+    max_step = max_step.expand(waypoints.shape)
+    position = start.expand(count, 3)
     index = torch.zeros(count, dtype=torch.long)
     rows = torch.arange(count)
     steps = []
     for _ in range(num_steps):
-        away = waypoints[rows, index] - position
-        share = (max_step / away.abs().clamp(min=1e-9)).amin(dim=1).clamp(max=1)
-        step = away * share[:, None]
-        position = position + step
-        arrived = (waypoints[rows, index] - position).norm(dim=1) < ARRIVED
-        index = (index + arrived).clamp(max=num_waypoints - 1)
-        steps.append(step)
+        before, left = position, torch.ones(count)
+        for _ in range(num_waypoints):
+            away = waypoints[rows, index] - position
+            needed = (away.abs() / max_step[rows, index]).amax(dim=1).clamp(min=1e-9)
+            passed = (away.norm(dim=1) < ARRIVED) & (index < num_waypoints - 1)
+            used = torch.minimum(needed, left) * ~passed
+            position = position + away * (used / needed)[:, None]
+            left = left - used
+            index = (index + (passed | (used == needed))).clamp(max=num_waypoints - 1)
+        steps.append(position - before)
     return torch.stack(steps, dim=1)
 
 
@@ -55,6 +72,8 @@ def push_waypoints(
 ) -> Tensor:
     """Up, over, down behind the thing and through it to the goal: (N, 4, 3).
 
+    From behind the thing, down among the things, the push goes on from there.
+
     Args:
         tip: (3,) the end effector.
         thing, goal: (N, 2) where the thing is and should be.
@@ -62,24 +81,35 @@ def push_waypoints(
         turn: (N,) radians by which the side to push from is turned.
     """
     direction = _turned(_unit(goal - thing), turn)
+    to_thing = thing - tip[:2]
+    gap = to_thing.norm(dim=1)
+    is_low = tip[2] < heights.low
+    is_behind = (to_thing * direction).sum(dim=1) > BEHIND_IT * gap
+    ready = is_low & is_behind & (gap < standoff + IN_REACH)
+    touching = 0.6 * standoff  # about how far ahead of the tip a thing's middle is pushed
+    standoff = torch.where(ready, torch.minimum(standoff, gap), standoff)
     behind = thing - standoff[:, None] * direction
-    # The thing is about two thirds of the standoff ahead of the tip while it is pushed.
-    last = goal - 0.65 * standoff[:, None] * _unit(goal - behind)
-    near = (behind - tip[:2]).norm(dim=1) < 0.04
-    low = near & (tip[2] < heights.contact + 0.02)
-    clear = torch.where(low, tip[2], torch.tensor(heights.clear))
-    here = tip[:2].expand_as(behind)
-    contact = torch.full_like(clear, heights.contact)
-    halfway = here + 0.3 * (behind - here)
+    last = goal - torch.minimum(touching, standoff)[:, None] * _unit(goal - behind)
+    arrived = (behind - tip[:2]).norm(dim=1) < ABOVE_IT
+    direct = (ready | arrived)[:, None]
+    here = tip.expand(len(thing), 3)
+    risen = _at(here, tip[2].clamp(min=heights.passing))
+    above = _at(behind, torch.tensor(heights.clear))
+    contact = torch.tensor(heights.contact)
     return torch.stack(
         [
-            torch.cat([halfway, clear[:, None]], dim=1),
-            torch.cat([behind, clear[:, None]], dim=1),
-            torch.cat([behind, contact[:, None]], dim=1),
-            torch.cat([last, contact[:, None]], dim=1),
+            torch.where(direct, here, risen),
+            torch.where(direct, here, above),
+            _at(behind, contact),
+            _at(last, contact),
         ],
         dim=1,
     )
+
+
+def _at(places: Tensor, height: Tensor) -> Tensor:
+    """Places (N, 2 or more) at a height: (N, 3)."""
+    return torch.cat([places[:, :2], height.expand(len(places), 1)], dim=1)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class PlannerConfig:
     """
 
     name: PlannerName = "icem"
-    horizon: int = 10
+    horizon: int = 8
     candidates: int = 64
     rounds: int = 3
     elites: float = 0.12
@@ -67,7 +67,7 @@ class PlannerConfig:
     spread: float = 1.0
     temperature: float = 0.3
     smoothness: float = 0.0
-    suggested: float = 0.5
+    suggested: float = 1.0
     repeat: int = 1
 
     def __post_init__(self) -> None:

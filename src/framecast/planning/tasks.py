@@ -14,23 +14,27 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from framecast.errors import UserError
 from framecast.pusher.env import PusherEnv
-from framecast.pusher.scene import REACH_HIGH, REACH_LOW
+from framecast.pusher.renderer import FAR, SEEN_GROUPS
+from framecast.pusher.scene import ARM_BODIES, REACH_HIGH, REACH_LOW
 
 Floats = NDArray[np.float64]
 Kind = Literal["reach", "push", "match"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-MAX_STEPS: dict[Kind, int] = {"reach": 12, "push": 30, "match": 15}
+MAX_STEPS: dict[Kind, int] = {"reach": 12, "push": 50, "match": 15}
 SUCCESS_CM: dict[Kind, float] = {"reach": 2.0, "push": 3.0, "match": 3.0}
 MATCH_STEPS = 10
 PUSH_DISTANCE = (0.06, 0.12)
 PUSH_AREA = (0.16, 0.13)  # metres from the middle; an object here can be pushed from every side
 ROOM_BEHIND = 0.075  # metres that the gripper needs behind an object
 GAP = 0.012
+LOOK_SIZE = 64  # pixels a side of the picture in which an object has to be seen
+MIN_SEEN, FREE_RIM = 10, 2  # pixels of an object, and around it without the arm
 CLEAR_OF_THINGS = 0.09  # metres; lower than this, an object can be in the end effector's way
 MAX_ATTEMPTS = 1000
 
@@ -104,12 +108,49 @@ def _push(env: PusherEnv, info: dict[str, Any], seed: int, random: Any) -> Task 
     behind = start - ROOM_BEHIND * direction
     inside = all((np.abs(place) < PUSH_AREA).all() for place in (start, goal))
     reachable = (np.abs(behind) < REACH_HIGH[:2]).all()
-    seen = np.linalg.norm(env.end_effector()[:2] - start) > 0.09
-    if not (inside and reachable and seen and _is_free(env, things, thing, behind, goal)):
+    away = np.linalg.norm(env.end_effector()[:2] - start) > 0.09
+    if not (inside and reachable and away and _is_free(env, things, thing, behind, goal)):
+        return None
+    if seen_at(env, thing) is None:
         return None
     places = _nowhere(info)
     places[thing] = goal
     return Task("push", seed, None, thing, places, None)
+
+
+def seen_at(env: PusherEnv, thing: int) -> tuple[float, float] | None:
+    """The pixel (across, down) in the middle of an object, for a picture of the environment's size.
+
+    None where it is hidden, or the arm so near to it in the picture that it may be.
+    """
+    rays = np.ascontiguousarray(env.camera.rays(LOOK_SIZE))
+    geoms, distances = np.full(len(rays), -1, np.int32), np.zeros(len(rays))
+    mujoco.mj_multiRay(
+        env.model,
+        env.data,
+        np.array(env.camera.eye),
+        rays.ravel(),
+        SEEN_GROUPS,
+        True,
+        -1,
+        geoms,
+        distances,
+        None,
+        len(rays),
+        FAR,
+    )
+    bodies = env.model.geom_bodyid[geoms].reshape(LOOK_SIZE, LOOK_SIZE)
+    seen = bodies == env.model.body(f"thing_{thing}").id
+    arm = np.argwhere(np.isin(bodies, [env.model.body(name).id for name in ARM_BODIES]))
+    pixels = np.argwhere(seen)
+    if len(pixels) < MIN_SEEN:
+        return None
+    gaps = np.abs(pixels[:, None] - arm[None]).max(axis=2)
+    if (gaps <= FREE_RIM).any():
+        return None
+    inner = np.linalg.norm(pixels - pixels.mean(axis=0), axis=1).argmin()
+    down, across = (pixels[inner] + 0.5) * env.image_size / LOOK_SIZE
+    return float(across), float(down)
 
 
 def _match(env: PusherEnv, info: dict[str, Any], seed: int, random: Any) -> Task | None:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from framecast.errors import UserError
 
 LEVELS = 24
-BANDWIDTH = 0.06  # of a colour's kernel
+BANDWIDTH = 0.04  # of a colour's kernel
 BRIGHTNESS = 0.3  # weight of brightness beside hue: light and shade change it, a thing's hue stays
 TOLERANCE = 0.13  # in the same space, between neighbours' and the click's colour
 MAX_RADIUS = 9  # pixels from the click that can belong to the thing
@@ -72,10 +72,11 @@ class Mark:
 
     def map(self, frames: Tensor) -> Tensor:
         """How much each pixel of frames (B, C, H, W) looks like the thing: (B, H, W), 0 to 1."""
-        levels = (_rgb(frames).clamp(0, 1) * (LEVELS - 1)).round().long()
+        levels = (_rgb(frames).clamp(0, 1) * (LEVELS - 1)).round_()
         red, green, blue = levels.unbind(dim=1)
-        likeness: Tensor = self.likeness[red, green, blue]
-        return likeness
+        colour = ((red * LEVELS + green) * LEVELS + blue).int()
+        likeness = self.likeness.flatten().index_select(0, colour.flatten())
+        return likeness.view(colour.shape)
 
     def find(self, frames: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """Where the thing is in frames (B, C, H, W), given where it was before, (B, 2).
@@ -83,14 +84,16 @@ class Mark:
         Returns places (B, 2) and how many pixels' worth of it is seen there, (B,).
         """
         likeness = self.map(frames.float())
-        across, down = _pixel_grid(likeness)
+        across, down = (axis.flatten() for axis in _pixel_grid(likeness))
         place = before
         for _ in range(SHIFTS):
-            gap = (across - place[:, :1, None]).square() + (down - place[:, 1:, None]).square()
-            weight = likeness * torch.exp(gap / (-2 * WINDOW**2))
-            mass = weight.sum(dim=(1, 2))
-            sums = torch.stack([(weight * across).sum((1, 2)), (weight * down).sum((1, 2))], dim=1)
-            place = (sums + UNSEEN * before) / (mass + UNSEEN)[:, None]
+            # The window is a product of both axes, so it need not be laid out over the picture.
+            columns = _moments(across, place[:, 0])
+            rows = _moments(down, place[:, 1])
+            sums = rows @ likeness @ columns.transpose(1, 2)  # (B, 2, 2)
+            mass = sums[:, 0, 0]
+            found = torch.stack([sums[:, 0, 1], sums[:, 1, 0]], dim=1)
+            place = (found + UNSEEN * before) / (mass + UNSEEN)[:, None]
         return place, mass
 
     def window(self, frame: Tensor, place: Tensor) -> Tensor:
@@ -116,6 +119,12 @@ def _pixel_grid(images: Tensor) -> tuple[Tensor, Tensor]:
     across = torch.arange(width, device=images.device) + 0.5
     down = torch.arange(height, device=images.device) + 0.5
     return across[None, None], down[None, :, None]
+
+
+def _moments(axis: Tensor, middle: Tensor) -> Tensor:
+    """The window around each middle (B,) along an axis (W,), and that times the axis: (B, 2, W)."""
+    window = torch.exp((axis - middle[:, None]).square() / (-2 * WINDOW**2))
+    return torch.stack([window, window * axis], dim=1)
 
 
 def _rgb(frames: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ from framecast.steering.sight import Sight, obeys
 
 Place = tuple[float, float]
 
-PLANNER = PlannerConfig(horizon=10, candidates=32, rounds=3)
+PLANNER = PlannerConfig(candidates=32, rounds=2)
 IMAGINATION = ImaginationConfig()
 EXECUTE = 2  # actions of a plan, before the next one
 TURN = 8  # candidates imagined in one turn, shared among threads

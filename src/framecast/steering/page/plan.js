@@ -5,7 +5,7 @@
 
 import { colour } from "./pixels.js";
 
-const MAX_STEPS = 40; // of one run
+const MAX_STEPS = 50; // of one run
 const THING = "#ffeb3c"; // colours as in the films of framecast plan
 const GOAL = "#3cff5a";
 const NUDGE = 0.02; // of the picture, by an arrow key
