@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import Outcome
+from tests.conftest import TINY, Outcome
 
 Command = Callable[..., Outcome]
 PUSHER = ("--env", "framecast/Pusher-v0")
@@ -120,6 +120,19 @@ def test_a_goal_image_of_another_size_is_refused(
     goal = f"image={tmp_path / 'goal.png'}"
     done = framecast("plan", pusher_run, *PUSHER, "--goal", goal, "--out", tmp_path / "out")
     assert "80x60" in done.one_line()
+
+
+def test_a_model_that_does_not_listen_is_refused(
+    pushes_folder: Path, tmp_path: Path, framecast: Command
+):
+    run = tmp_path / "deaf"
+    sizes = ("--training.epochs=1", "--training.epoch_size=1", "--model.condition=none")
+    done = framecast("train", "course", "--data", pushes_folder, "--out", run, *TINY, *sizes)
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    done = framecast("plan", run, *PUSHER, "--goal", "pixel=30,30:40,30", *SMALL, "--out", out)
+    assert "trained without actions" in done.one_line()
+    assert not out.exists()
 
 
 def test_an_environment_of_other_bounds_is_refused(
