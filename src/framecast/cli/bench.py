@@ -16,8 +16,8 @@ from framecast.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from framecast.speed.pairs import Timing
 
-EXAMPLES = """  framecast bench                             # everything: half an hour on two cores
-  framecast bench --quick --json speed.json   # less often, in under 8 minutes
+EXAMPLES = """  framecast bench                             # everything: 8 minutes on two cores
+  framecast bench --quick --json speed.json   # less often, 3 minutes
   framecast bench --only train_step_dcgan64 sample_dcgan64 --pairs 9"""
 PAIRS, QUICK_PAIRS = 7, 3
 QUICK_VGG_PAIRS = 2  # a plain vgg step takes ten seconds
@@ -74,7 +74,7 @@ def _table(timings: list[Timing]) -> Table:
     title = "framecast against a plain reference, paired"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("benchmark", no_wrap=True)
-    for heading in ("ratio", "range", "goal", "seconds", "GFLOP/s", "of peak"):
+    for heading in ("ratio", "range", "goal", "s", "GFLOP/s", "peak"):
         table.add_column(heading, justify="right", no_wrap=True)
     for timing in timings:
         benchmark, operations = timing.benchmark, timing.operations
