@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.table import Table
 
-from framecast.cli.console import command_parser, console, progress_bar
+from framecast.cli.console import command_parser, console, progress_bar, write_json
 from framecast.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -52,13 +50,12 @@ def main(argv: list[str]) -> None:
     timings = []
     with progress_bar("timing", sum(pairs.values()) + len(names)) as advance:
         for name in names:
-            advance(0, name)
             with workspace() as folder:
-                timings.append(measure(builders[name](folder), pairs[name], advance))
+                benchmark = builders[name](folder)
+                advance(0, benchmark.title)
+                timings.append(measure(benchmark, pairs[name], advance))
     if options.json is not None:
-        partial = options.json.with_name(f".{options.json.name}.partial")
-        partial.write_text(json.dumps([timing.as_json() for timing in timings], indent=1))
-        os.replace(partial, options.json)
+        write_json(options.json, [timing.as_json() for timing in timings])
     console.print(_table(timings))
     if options.json is not None:
         console.print(f"Written to {options.json}.", soft_wrap=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -17,6 +20,13 @@ from rich.progress import (
 )
 
 console = Console()
+
+
+def write_json(file: Path, content: object) -> None:
+    """Write it whole or not at all."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(content, indent=1))
+    os.replace(partial, file)
 
 
 class Advance(Protocol):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from framecast.cli.console import command_parser, console, progress_bar
+from framecast.cli.console import command_parser, console, progress_bar, write_json
 from framecast.cli.planner_options import hand_map_of, opened, planner_options, planning_of
 from framecast.errors import UserError
 
@@ -43,9 +41,7 @@ def main(argv: list[str]) -> None:
         )
     scores = summary(results)
     if options.json:
-        partial = options.json.with_name(f".{options.json.name}.partial")
-        partial.write_text(json.dumps(scores, indent=1))
-        os.replace(partial, options.json)
+        write_json(options.json, scores)
     console.print(_table(options, scores))
     if options.json:
         console.print(f"Written to {options.json}.", soft_wrap=True)

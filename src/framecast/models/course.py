@@ -29,25 +29,12 @@ from framecast.models.base import Loss, RolloutState, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import CourseConfig
 from framecast.models.course_sampler import CourseSampler
-from framecast.models.dcgan import DcganDecoder, DcganEncoder
 from framecast.models.distributions import Gaussian
 from framecast.models.frame_predictor import FramePredictor, spread
-from framecast.models.layers import (
-    ImageDecoder,
-    ImageEncoder,
-    ImageSpec,
-    initialise,
-    kept_halves,
-)
+from framecast.models.image_networks import build_image_networks
+from framecast.models.layers import initialise, kept_halves
 from framecast.models.norms import frozen_statistics
 from framecast.models.recurrent import LevelledGaussian, LevelStates, LSTMState
-from framecast.models.vgg import VggDecoder, VggEncoder
-
-IMAGE_SIZES = (64, 128)
-IMAGE_NETWORKS = {
-    "dcgan": (DcganEncoder, DcganDecoder),
-    "vgg": (VggEncoder, VggDecoder),
-}
 
 
 @dataclass(frozen=True)
@@ -73,14 +60,13 @@ class CourseModel(VideoModel[CourseState]):
     def __init__(self, config: CourseConfig, spec: ClipSpec, num_context: int) -> None:
         size = config.code_size
         super().__init__(spec, num_context, config.latent_dim * size * size)
-        _require_buildable(config, spec, num_context)
+        if config.published_skips and num_context < 2:
+            raise UserError(
+                "model.published_skips takes them from the last context frame but one, so it needs "
+                f"clips.context of at least 2, got {num_context}."
+            )
         self.config = config
-        images = ImageSpec(
-            *(spec.channels, spec.height, config.code_dim, size, config.image_width, config.norm)
-        )
-        encoder, decoder = IMAGE_NETWORKS[config.image_network]
-        self.encoder: ImageEncoder = encoder(images)
-        self.decoder: ImageDecoder = decoder(images)
+        self.encoder, self.decoder = build_image_networks(config, spec)
         self.conditioner = Conditioner(config.condition, spec)
         num_condition = self.conditioner.size
         seen = config.code_dim + (num_condition if config.condition_latents else 0)
@@ -342,17 +328,3 @@ class CourseModel(VideoModel[CourseState]):
         logits = self.decoder(code.flatten(0, 1), skip_halves, num_steps=shape[0])
         images: Tensor = logits.to(self.dtype).sigmoid()
         return images.view(*shape, *images.shape[1:])
-
-
-def _require_buildable(config: CourseConfig, spec: ClipSpec, num_context: int) -> None:
-    if spec.height != spec.width or spec.height not in IMAGE_SIZES:
-        sizes = " or ".join(f"{size}x{size}" for size in IMAGE_SIZES)
-        raise UserError(
-            f"The {config.image_network} image network takes frames of {sizes}, "
-            f"got {spec.width}x{spec.height}. Import with --size {IMAGE_SIZES[0]}."
-        )
-    if config.published_skips and num_context < 2:
-        raise UserError(
-            "model.published_skips takes them from the last context frame but one, so it needs "
-            f"clips.context of at least 2, got {num_context}."
-        )

@@ -35,11 +35,11 @@ class CourseSampler(PlainSampler[Any]):
     def __init__(self, model: VideoModel[Any], bfloat16: bool) -> None:
         super().__init__(model, bfloat16)
         self.model = copy.deepcopy(model).requires_grad_(False)
-        for name, network in self.model.named_children():
-            if name in ("encoder", "decoder"):
-                _simplify(network)
-                network.to(torch.bfloat16 if bfloat16 else model.dtype)
-                _keep_halves(network)
+        for name in ("encoder", "decoder"):
+            network = self.model.get_submodule(name)
+            _simplify(network)
+            network.to(torch.bfloat16 if bfloat16 else model.dtype)
+            _keep_halves(network)
 
 
 def _simplify(network: nn.Module) -> None:

@@ -41,7 +41,7 @@ class DcganEncoder(ImageEncoder):
     """frames (N, C, H, W) -> code in (-1, 1) and a skip for every resolution."""
 
     def __init__(self, spec: ImageSpec) -> None:
-        super().__init__()
+        super().__init__(spec)
         widths = (spec.channels, *_widths(spec))
         self.num_features = widths[-1]
         self.blocks = nn.ModuleList(
@@ -63,7 +63,7 @@ class DcganDecoder(ImageDecoder):
     """code and skip halves -> image logits (N, C, H, W)."""
 
     def __init__(self, spec: ImageSpec) -> None:
-        super().__init__()
+        super().__init__(spec)
         widths = _widths(spec)
         self.foot = code_foot(spec, widths[-1])
         self.blocks = nn.ModuleList(

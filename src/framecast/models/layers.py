@@ -53,11 +53,19 @@ class ImageEncoder(nn.Module, ABC):
     num_features: int
 
     @abstractmethod
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__()
+
+    @abstractmethod
     def forward(self, frames: Tensor, num_steps: int) -> tuple[Tensor, list[Tensor]]: ...
 
 
 class ImageDecoder(nn.Module, ABC):
     """Code (N, D) or (N, D, 8, 8) and skip halves (N, ...) -> image logits (N, C, H, W)."""
+
+    @abstractmethod
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__()
 
     @abstractmethod
     def skip_halves(self, skips: list[Tensor]) -> list[Tensor]:

@@ -89,7 +89,7 @@ class VggEncoder(ImageEncoder):
     """frames (N, C, H, W) -> code in (-1, 1) and a skip for every resolution."""
 
     def __init__(self, spec: ImageSpec) -> None:
-        super().__init__()
+        super().__init__(spec)
         down, _ = _stages(spec)
         self.num_features = down[-1][-1]
         before = (spec.channels, *(widths[-1] for widths in down[:-1]))
@@ -112,7 +112,7 @@ class VggDecoder(ImageDecoder):
     """code and skip halves -> image logits (N, C, H, W)."""
 
     def __init__(self, spec: ImageSpec) -> None:
-        super().__init__()
+        super().__init__(spec)
         down, up = _stages(spec)
         self.foot = code_foot(spec, down[-1][-1])
         before = (down[-1][-1], *(widths[-1] for widths in up[:-1]))

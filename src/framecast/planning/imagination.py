@@ -114,7 +114,9 @@ class Imagination:
         states, tracks = [], []
         for step, action in enumerate(actions):
             frame, state = self.sampler.imagine(state, action, noise[step])
-            frames = [*frames, frame.float()] if keep_frames else [frame.float()]
+            if not keep_frames:
+                frames.clear()
+            frames.append(frame.float())
             tracks.append(tracker.follow(frames[-1], state))
             if state.robot_state is not None:
                 states.append(_in_units(state.robot_state, self.model.spec))

@@ -27,7 +27,7 @@ class Benchmark:
 
     Attributes:
         name: in the table and the JSON file.
-        title: in words, for people.
+        title: in words, shown while it is timed.
         goal: the ratio it should reach.
         plain: the plain way; None where the ratio is a rate, in `unit`.
         ours: framecast's way.
