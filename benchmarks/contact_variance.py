@@ -6,43 +6,58 @@ of a clip, of the pixels that are expected to move and of those round the grippe
 
     python benchmarks/contact_variance.py                 # the shipped model
     python benchmarks/contact_variance.py runs/warp --starts 200
+    python benchmarks/contact_variance.py --world         # the simulator with fresh hidden physics
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import framecast.pusher  # noqa: F401  registers the environment
 from framecast.clip import Clip
 from framecast.evaluation.protocols import PRESETS
-from framecast.evaluation.sampling import sample_futures
+from framecast.evaluation.sampling import sample_futures, sampler_of
+from framecast.models.base import Sampler
+from framecast.pusher.env import PusherEnv, Snapshot
 from framecast.training.runs import Run
 from framecast.weights import Package
 
 SAMPLES, CONTEXT, HORIZON = 20, 2, 10
+PROTOCOL = replace(PRESETS["course"], num_samples=SAMPLES, precision="bfloat16")
 FIRST_SEED = 70_000  # far from those of any recorded dataset
 MOTION = 12 / 255
 AROUND = 8  # pixels to each side of the gripper
 CLASSES = ((0.0, 0.05), (0.05, 0.08), (0.08, 0.12), (0.12, 1.0))  # metres, centre to centre
 
 
-def record(seed: int) -> tuple[Clip, NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+@dataclass(frozen=True)
+class Recorded:
     """A clip, and of its predicted frames: distance to the nearest object, contact, gripper."""
-    env = gymnasium.make("framecast/Pusher-v0").unwrapped
+
+    clip: Clip
+    last_context: Snapshot
+    distances: NDArray[np.float64]
+    touches: NDArray[np.bool_]
+    places: NDArray[np.int64]
+
+
+def record(env: PusherEnv, seed: int) -> Recorded:
     observation, info = env.reset(seed=seed)
     policy = env.default_policy()
     policy.reset(seed)
     frames, states, actions = [observation["pixels"]], [observation["state"]], []
     distances, touches, places = [], [], []
-    for _ in range(CONTEXT + HORIZON - 1):
+    for step in range(CONTEXT + HORIZON - 1):
+        if step == CONTEXT - 1:
+            last_context = env.snapshot()
         actions.append(policy.act(observation, info))
         observation, _, _, _, info = env.step(actions[-1])
         frames.append(observation["pixels"])
@@ -57,7 +72,30 @@ def record(seed: int) -> tuple[Clip, NDArray[np.float64], NDArray[np.bool_], NDA
         torch.from_numpy(np.stack(states)).float()[:, None],
     )
     last = slice(CONTEXT - 1, None)
-    return clip, np.array(distances[last]), np.array(touches[last]), np.stack(places[last])
+    truth = (np.array(distances[last]), np.array(touches[last]), np.stack(places[last]))
+    return Recorded(clip, last_context, *truth)
+
+
+def true_futures(env: PusherEnv, recorded: Recorded) -> Tensor:
+    """(P, S, C, H, W) of the simulator from the last context frame on, under other physics."""
+    futures = []
+    for sample in range(SAMPLES):
+        env.resume(recorded.last_context, sample)
+        actions = recorded.clip.actions[CONTEXT - 1 :, 0].numpy()
+        futures.append(np.stack([env.step(action)[0]["pixels"] for action in actions]))
+    return torch.from_numpy(np.stack(futures, axis=1)).permute(0, 1, 4, 2, 3).float() / 255
+
+
+def imagined(sampler: Sampler[Any], recorded: Recorded) -> Tensor:
+    """(P, S, C, H, W) of a model."""
+    return sample_futures(sampler, recorded.clip, PROTOCOL, range(1), range(SAMPLES))[:, 0]
+
+
+def _sampler(run: Path | None) -> Sampler[Any]:
+    if run is None:
+        return sampler_of(Package.shipped().load_model(), PROTOCOL)
+    opened = Run.open(run)
+    return sampler_of(opened.load_model(opened.default_checkpoint()), PROTOCOL)
 
 
 def variances(future: Tensor, still: Tensor, places: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -75,28 +113,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", help="a run folder; the shipped model without")
     parser.add_argument("--starts", type=int, default=100)
+    parser.add_argument("--world", action="store_true", help="the simulator instead of a model")
     options = parser.parse_args()
-    if options.run is None:
-        model = Package.shipped().load_model()
-    else:
-        run = Run.open(options.run)
-        model = run.load_model(run.default_checkpoint())
-    protocol = replace(PRESETS["course"], num_samples=SAMPLES, precision="bfloat16")
-    found, distances, touches = [], [], []
+    env = PusherEnv()
+    draw = partial(true_futures, env) if options.world else partial(imagined, _sampler(options.run))
+    found, clips = [], []
     for number in range(options.starts):
-        clip, distance, touch, places = record(FIRST_SEED + number)
-        future = sample_futures(model, clip, protocol, range(number, number + 1), range(SAMPLES))[
-            :, 0
-        ]
-        still = clip.float_frames(torch.float32)[CONTEXT - 1, 0]
-        found.append(variances(future, still, places))
-        distances.append(distance)
-        touches.append(touch)
-    table, distance, touch = (
-        np.concatenate(found),
-        np.concatenate(distances),
-        np.concatenate(touches),
-    )
+        recorded = record(env, FIRST_SEED + number)
+        still = recorded.clip.float_frames(torch.float32)[CONTEXT - 1, 0]
+        found.append(variances(draw(recorded), still, recorded.places))
+        clips.append(recorded)
+    table = np.concatenate(found)
+    distance = np.concatenate([recorded.distances for recorded in clips])
+    touch = np.concatenate([recorded.touches for recorded in clips])
     print("| frames where | number | std of moving pixels, of 255 | std round the gripper |")
     print("|---|---|---|---|")
     classes = [("the gripper touches an object", touch), ("it does not", ~touch)]

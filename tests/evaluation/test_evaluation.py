@@ -20,7 +20,7 @@ from framecast.evaluation.clips import with_zero_actions
 from framecast.evaluation.evaluate import Evaluator, ProtocolClips, clip_noise, copy_last
 from framecast.evaluation.groups import GroupStore
 from framecast.evaluation.protocols import COURSE, PRESETS, Protocol
-from framecast.evaluation.sampling import batch_entries, clips_at_once, sample_futures
+from framecast.evaluation.sampling import batch_entries, clips_at_once, sample_futures, sampler_of
 from framecast.evaluation.statistics import Bootstrap
 from framecast.evaluation.summary import Summary
 from framecast.metrics import METRICS, psnr, ssim
@@ -105,8 +105,9 @@ def test_every_test_window_counts_the_same_wherever_batches_end(model, squares: 
 def test_a_sample_does_not_depend_on_its_batch_mates(model, squares: Path):
     protocol = dataclasses.replace(COURSE, horizon=4, num_samples=5)
     clip = ProtocolClips.of(squares, protocol).batch(slice(0, 3))
-    together = sample_futures(model, clip, protocol, range(3), range(5))
-    alone = sample_futures(model, clip.take(slice(1, 2)), protocol, range(1, 2), range(3, 4))
+    sampler = sampler_of(model, protocol)
+    together = sample_futures(sampler, clip, protocol, range(3), range(5))
+    alone = sample_futures(sampler, clip.take(slice(1, 2)), protocol, range(1, 2), range(3, 4))
     assert together.shape == (4, 3, 5, 3, 64, 64)
     torch.testing.assert_close(alone[:, 0, 0], together[:, 1, 3], rtol=0, atol=1e-5)
     assert (together[:, 0, 0] != together[:, 0, 1]).any()
@@ -174,11 +175,10 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
 
 def test_memory_bounds_what_is_scored_together():
     svg = PRESETS["svg"]
-    entries = batch_entries(svg, 64 * 64 * 3, memory_mb=500)
-    assert 1 < entries < 100
+    assert 1 < batch_entries(64 * 64 * 3, memory_mb=500) < 100
     assert clips_at_once(svg, 64 * 64 * 3, memory_mb=500) == 7  # of 100 samples of 28 frames
     assert clips_at_once(COURSE, 64 * 64 * 3, memory_mb=500) == 16
-    assert batch_entries(svg, 64 * 64 * 3, memory_mb=1) == 1
+    assert batch_entries(64 * 64 * 3, memory_mb=1) == 1
 
 
 def test_presets_are_those_of_the_literature():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from framecast.pusher.domains import SHIFTED, USUAL
 from framecast.pusher.env import PusherEnv
 from framecast.pusher.scene import BIN_HALF
 
@@ -43,6 +44,25 @@ def test_it_is_an_environment_as_gymnasium_wants_it():
     env = gymnasium.make("framecast/Pusher-v0", disable_env_checker=True)
     check_env(env.unwrapped, skip_render_check=True)
     assert env.action_space.shape == (4,)
+
+
+def test_the_shifted_world_looks_and_moves_otherwise(env: PusherEnv):
+    shifted = gymnasium.make("framecast/PusherShifted-v0").unwrapped
+    assert isinstance(shifted, PusherEnv)
+    kinds = set(USUAL.shapes)
+    for seed in range(3):
+        (seen, info), (usual, _) = shifted.reset(seed=seed), env.reset(seed=seed)
+        assert not kinds & set(info["object_shapes"])
+        assert seen["pixels"].mean() < 0.7 * usual["pixels"].mean(), "darker tables"
+    moved = []
+    for world in (shifted, env):
+        world.reset(seed=3)
+        world.step(np.array([0, 0, 0.09 - world.end_effector()[2], -1], np.float32))
+        before = world.end_effector()
+        for _ in range(3):
+            world.step(np.array([-0.02 * np.sign(before[0]), 0, 0, -1], np.float32))
+        moved.append(abs(world.end_effector() - before)[0])
+    assert moved[0] == pytest.approx(SHIFTED.action_scale * moved[1], rel=0.2)
 
 
 def test_the_same_seed_gives_the_same_frames(env: PusherEnv):

@@ -8,6 +8,7 @@ Shape letters: M metrics, S samples, P predicted frames, B clips of a group, N c
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,12 +29,14 @@ from framecast.evaluation.sampling import (
     batch_entries,
     clip_noise,
     clips_at_once,
+    future_steps,
     sample_futures,
+    sampler_of,
 )
 from framecast.evaluation.true_futures import Measures, TrueFutures
 from framecast.metrics import METRICS
-from framecast.models.base import VideoModel
-from framecast.models.threads import in_threads
+from framecast.models.base import Sampler, VideoModel
+from framecast.models.threads import Block, even_blocks, in_threads
 
 __all__ = ["Evaluator", "ProtocolClips", "clip_noise", "copy_last"]
 
@@ -76,9 +79,13 @@ class Evaluator:
         return int(np.prod(self.clips.windows.store.pixels.shape[1:]))
 
     @cached_property
+    def sampler(self) -> Sampler[Any]:
+        return sampler_of(self.model, self.protocol)
+
+    @cached_property
     def entries(self) -> int:
-        """Rollouts a batch."""
-        return batch_entries(self.protocol, self.frame_numbers, self.memory_mb)
+        """Rollouts at once."""
+        return batch_entries(self.frame_numbers, self.memory_mb)
 
     @cached_property
     def groups(self) -> list[slice]:
@@ -158,17 +165,31 @@ class Evaluator:
         return torch.cat(values, dim=-1), tuple(measures)
 
     def _score_samples(self, clip: Clip, chosen: slice, true: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (M, S, P, B) of every sample, and the samples as bytes (P, B, S, C, H, W)."""
-        on_device = clip.to(self.device)
-        places = range(chosen.start, chosen.stop)
-        values, samples = [], []
-        most = max(1, self.entries // len(places))
-        for first in range(0, self.protocol.num_samples, most):
-            part = range(first, min(first + most, self.protocol.num_samples))
-            futures = sample_futures(self.model, on_device, self.protocol, places, part)
-            values.append(self._per_frame(futures, true))
-            samples.append(futures.clamp_(0, 1).mul_(255).round_().byte().cpu())
-        return torch.cat(values, dim=1), torch.cat(samples, dim=2)
+        """Scores (M, S, P, B) of every sample, and the samples as bytes (P, B, S, C, H, W).
+
+        Block by block and a few steps at a time: what a thread has drawn it scores at once, and
+        keeps as bytes.
+        """
+        on_device, num_samples = clip.to(self.device), self.protocol.num_samples
+        (horizon, num_clips), image = true.shape[:2], true.shape[2:]
+        values = torch.empty(len(self.metrics), num_samples, horizon, num_clips)
+        samples = torch.empty(horizon, num_clips, num_samples, *image, dtype=torch.uint8)
+
+        def score(block: Block) -> None:
+            rows, columns = (slice(part.start, part.stop) for part in block)
+            places = range(chosen.start + rows.start, chosen.start + rows.stop)
+            some = on_device.take(rows)
+            drawn = future_steps(self.sampler, some, self.protocol, places, block[1])
+            most = max(1, SCORED_TOGETHER // (len(block[0]) * len(block[1])))
+            for first in range(0, horizon, most):
+                futures = torch.stack(list(itertools.islice(drawn, most)))
+                steps = slice(first, first + len(futures))
+                values[:, columns, steps, rows] = self._per_frame(futures, true[steps, rows]).cpu()
+                samples[steps, rows, columns] = futures.clamp_(0, 1).mul_(255).round_().byte().cpu()
+
+        parts = even_blocks(num_clips, num_samples, self.entries, self.device)
+        in_threads(torch.no_grad()(score), parts, self.device)
+        return values, samples
 
     def _per_frame(self, futures: Tensor, true: Tensor) -> Tensor:
         """(P, B, S, C, H, W) and (P, B, C, H, W) -> (M, S, P, B)."""
@@ -205,5 +226,6 @@ class Evaluator:
         protocol = replace(self.protocol, num_samples=1)
         if mean:
             protocol = replace(protocol, prior="mean")
+        sampler = self.sampler if model is self.model else sampler_of(model, protocol)
         places = range(chosen.start, chosen.stop)
-        return sample_futures(model, clip.to(self.device), protocol, places, range(1))[:, :, 0]
+        return sample_futures(sampler, clip.to(self.device), protocol, places, range(1))[:, :, 0]

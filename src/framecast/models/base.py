@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
@@ -88,14 +88,13 @@ State = TypeVar("State", bound=RolloutState)
 Imagine = Callable[[State, Tensor, Tensor | None, Tensor | None], tuple[Tensor, State]]
 
 
-def _rollout(
+def _steps(
     imagine: Imagine[State],
     state: State,
     actions: Tensor,
     noise: Tensor | None,
     states: Tensor | None,
-) -> Tensor:
-    frames = []
+) -> Iterator[Tensor]:
     for step, action in enumerate(actions):
         frame, state = imagine(
             state,
@@ -103,8 +102,7 @@ def _rollout(
             None if noise is None else noise[step],
             None if states is None else states[step],
         )
-        frames.append(frame)
-    return torch.stack(frames)
+        yield frame
 
 
 class VideoModel(nn.Module, ABC, Generic[State]):
@@ -192,7 +190,7 @@ class VideoModel(nn.Module, ABC, Generic[State]):
             noise: (P, B, Z) or None for the prior's mean
             states: (P, B, S) true states of the predicted frames, or None to predict them
         """
-        return _rollout(self.imagine, state, actions, noise, states)
+        return torch.stack(list(_steps(self.imagine, state, actions, noise, states)))
 
     @torch.no_grad()
     def predict(
@@ -259,7 +257,13 @@ class Sampler(ABC, Generic[State]):
         self, state: State, actions: Tensor, noise: Tensor | None, states: Tensor | None = None
     ) -> Tensor:
         """As the model's."""
-        return _rollout(self.imagine, state, actions, noise, states)
+        return torch.stack(list(self.steps(state, actions, noise, states)))
+
+    def steps(
+        self, state: State, actions: Tensor, noise: Tensor | None, states: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The frames of `rollout` one after another, (B, C, H, W) each."""
+        return _steps(self.imagine, state, actions, noise, states)
 
 
 class PlainSampler(Sampler[State]):

@@ -16,6 +16,7 @@ import torch
 
 MOST_ENTRIES = 32  # of a part on a processor: what a network makes of them stays in the cache
 
+Block = tuple[range, range]
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -26,9 +27,26 @@ def even_parts(count: int, most: int, device: torch.device) -> list[range]:
     rounds = math.ceil(count / most)
     if device.type == "cpu":
         rounds = max(rounds, math.ceil(count / (threads * MOST_ENTRIES)))
-    number = min(count, rounds * threads)
+    return evenly(count, rounds * threads)
+
+
+def evenly(count: int, number: int) -> list[range]:
+    """0 ... count - 1 in this number of even parts, or in parts of one."""
+    number = min(count, number)
     ends = [count * index // number for index in range(number + 1)]
     return [range(first, last) for first, last in pairwise(ends)]
+
+
+def even_blocks(rows: int, columns: int, most: int, device: torch.device) -> list[Block]:
+    """A table in blocks, of which those worked on at once have at most `most` entries in all.
+
+    A row is cut only where it alone is too long.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    most = max(1, min(most // threads, math.ceil(rows * columns / threads)))
+    across = evenly(columns, math.ceil(columns / most))
+    down = evenly(rows, math.ceil(rows / max(1, most // len(across[-1]))))
+    return [(some, part) for some in down for part in across]
 
 
 def in_threads(

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framecast.pusher.appearance import Appearance
+from framecast.pusher.domains import SHIFTED, USUAL
 from framecast.pusher.policy import RandomPusherPolicy
-from framecast.pusher.renderer import Camera, Renderer
+from framecast.pusher.renderer import Renderer
 from framecast.pusher.scene import (
     ARM_BODIES,
     CONTROL_HZ,
@@ -73,6 +74,8 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     `info` holds the truth that no model sees: `object_positions` (N, 3) in metres,
     `object_shapes`, and `contact`, whether the gripper touches an object.
 
+    `shifted` makes the world of domains.py that a model trained in the usual one has not seen.
+
     Raises RuntimeError when the simulation diverges.
     """
 
@@ -83,10 +86,13 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     state_units = ("m", "m", "m")
     simulator_version = f"MuJoCo {mujoco.__version__}"
 
-    def __init__(self, image_size: int = 64, render_mode: str | None = None) -> None:
+    def __init__(
+        self, image_size: int = 64, render_mode: str | None = None, shifted: bool = False
+    ) -> None:
         self.image_size = image_size
         self.render_mode = render_mode
-        self.camera = Camera()
+        self.domain = SHIFTED if shifted else USUAL
+        self.camera = self.domain.camera
         shape = (image_size, image_size, 3)
         low, high = np.array(REACH_LOW) - 0.05, np.array(REACH_HIGH) + 0.05
         self.observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
@@ -105,7 +111,8 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         super().reset(seed=seed)
         visible_seed, default_hidden_seed = self.np_random.integers(2**63, size=2).tolist()
-        self.scene: Scene = random_scene(np.random.default_rng(visible_seed))
+        seen = (self.domain.shapes, self.domain.brightness)
+        self.scene: Scene = random_scene(np.random.default_rng(visible_seed), *seen)
         self._build((options or {}).get("hidden_seed", default_hidden_seed))
         self._home = self.scene.start.copy()
         self._target = self.scene.start.copy()
@@ -187,7 +194,7 @@ class PusherEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self, action: NDArray[np.float32], noise: NDArray[np.float64], yaw_noise: float
     ) -> None:
         command = np.clip(action, -self.bound, self.bound).astype(np.float64)
-        moved = command[:3] + noise
+        moved = self.domain.action_scale * command[:3] + noise
         position = self.end_effector()  # behind the target where something blocks the way
         lag = np.clip(self._target - position, -MAX_LAG, MAX_LAG)
         self._target = np.clip(position + lag + moved, REACH_LOW, REACH_HIGH)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHAPES = ("box", "cylinder", "l", "t", "mug", "hull")
+UNUSUAL_SHAPES = ("bar", "cross")
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Thing:
     colour: NDArray[np.float64]
 
 
-def random_thing(random: np.random.Generator, hue: float) -> Thing:
-    """A thing of random shape and size in a colour of this hue."""
-    shape = str(random.choice(SHAPES))
+def random_thing(random: np.random.Generator, hue: float, shapes: tuple[str, ...]) -> Thing:
+    """A thing of one of these shapes and of random size in a colour of this hue."""
+    shape = str(random.choice(shapes))
     scale = random.uniform(0.85, 1.25)
     height = scale * random.uniform(0.014, 0.024)  # half the height
     saturation, value = random.uniform(0.55, 0.9), random.uniform(0.6, 0.95)
@@ -125,6 +126,20 @@ def _hull(random: np.random.Generator, scale: float, height: float) -> tuple[Par
     return (Part("mesh", (), vertices=vertices),)  # type: ignore[arg-type]
 
 
+def _bar(random: np.random.Generator, scale: float, height: float) -> tuple[Part, ...]:
+    return (Part("box", (scale * random.uniform(0.044, 0.056), scale * 0.011, height)),)
+
+
+def _cross(random: np.random.Generator, scale: float, height: float) -> tuple[Part, ...]:
+    long, thick = scale * random.uniform(0.030, 0.042), scale * 0.011
+    arm = (long - thick) / 2
+    return (
+        Part("box", (long, thick, height)),
+        Part("box", (thick, arm, height), (0.0, thick + arm, 0.0)),
+        Part("box", (thick, arm, height), (0.0, -thick - arm, 0.0)),
+    )
+
+
 _PARTS = {
     "box": _box,
     "cylinder": _cylinder,
@@ -132,6 +147,8 @@ _PARTS = {
     "t": _tee,
     "mug": _mug,
     "hull": _hull,
+    "bar": _bar,
+    "cross": _cross,
 }
 
 

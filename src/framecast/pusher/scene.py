@@ -75,14 +75,16 @@ class Scene:
     grain: int
 
 
-def random_scene(random: np.random.Generator) -> Scene:
-    """Draw everything that can be seen."""
+def random_scene(
+    random: np.random.Generator, shapes: tuple[str, ...], brightness_range: tuple[float, float]
+) -> Scene:
+    """Draw everything that can be seen: objects of these shapes on a table of such brightness."""
     count = int(random.integers(NUM_THINGS[0], NUM_THINGS[1] + 1))
     hues = (random.uniform() + np.arange(count) / count + random.uniform(-0.04, 0.04, count)) % 1
-    things = tuple(random_thing(random, hue) for hue in hues)
+    things = tuple(random_thing(random, hue, shapes) for hue in hues)
     angle = random.uniform(0, 2 * math.pi)
     warmth = random.uniform(-0.06, 0.06)
-    brightness = random.uniform(0.42, 0.72)
+    brightness = random.uniform(*brightness_range)
     return Scene(
         things=things,
         places=_places(random, [thing.radius for thing in things]),

@@ -29,7 +29,7 @@ from framecast.data.formats import open_recordings
 from framecast.data.importing import ImportOptions, import_recordings
 from framecast.data.windows import Windows
 from framecast.evaluation.protocols import PRESETS
-from framecast.evaluation.sampling import clip_noise, sample_futures
+from framecast.evaluation.sampling import clip_noise, sample_futures, sampler_of
 from framecast.metrics import METRICS
 from framecast.models.config import ImageNetwork, SvgConfig
 from framecast.models.course import CourseModel
@@ -117,7 +117,8 @@ def sample(image_network: ImageNetwork) -> Benchmark:
     protocol = replace(SVG, precision="bfloat16")
 
     def ours() -> None:
-        sample_futures(model, clip, protocol, range(1), range(SVG.num_samples))
+        sampler = sampler_of(model, protocol)
+        sample_futures(sampler, clip, protocol, range(1), range(SVG.num_samples))
 
     def plainly() -> None:
         context = clip.frames[: SVG.context].contiguous().float() / 255
@@ -229,7 +230,8 @@ def best_of_20() -> Benchmark:
     places = range(num_clips)
 
     def ours() -> None:
-        futures = sample_futures(model, clip, protocol, places, range(num_samples))
+        sampler = sampler_of(model, protocol)
+        futures = sample_futures(sampler, clip, protocol, places, range(num_samples))
         true = clip.float_frames(torch.float32)[CONTEXT:, :, None]
         for future, truth in zip(futures, true, strict=True):
             for metric in METRICS.values():

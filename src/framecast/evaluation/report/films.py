@@ -15,7 +15,7 @@ from framecast.clip import Clip
 from framecast.data.windows import Windows
 from framecast.evaluation.clips import ProtocolClips
 from framecast.evaluation.protocols import Protocol
-from framecast.evaluation.sampling import sample_futures
+from framecast.evaluation.sampling import sample_futures, sampler_of
 from framecast.models.base import VideoModel
 
 NUM_CLIPS = 4
@@ -104,7 +104,8 @@ def imagined(
     longer = replace(protocol, horizon=clip.num_frames - protocol.context)
     device = next(model.parameters()).device
     place = range(number, number + 1)
-    drawn = sample_futures(model, clip.to(device), longer, place, range(num_samples)).cpu()
+    sampler = sampler_of(model, longer)
+    drawn = sample_futures(sampler, clip.to(device), longer, place, range(num_samples)).cpu()
     context = clip.float_frames(torch.float32)
     futures = [
         pictures.to_uint8(torch.cat([context[: protocol.context, 0], drawn[:, 0, sample]]).numpy())
