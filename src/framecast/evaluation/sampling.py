@@ -97,4 +97,4 @@ def future_steps(
     state = sampler.observe(frames, clip.actions[: context - 1], past).repeat(counts[1])
     for predicted in sampler.steps(state, actions, noise, future):
         # The metrics run along rows and columns.
-        yield predicted.float().contiguous().unflatten(0, counts)
+        yield predicted.float().contiguous().view(*counts, *predicted.shape[1:])
