@@ -73,10 +73,11 @@ def test_every_step_is_logged_with_its_weights(trained: Path):
     [
         ("--optimizer.name=adam", "--teacher_forcing.gradient=false"),
         ("--optimizer.name=rmsprop", "--training.average_decay=0.9"),
+        ("--optimizer.name=muon", "--kl.annealing=constant"),
         ("--optimizer.name=sgd", "--training.accumulate=2", "--clips.batch_size=4"),
         ("--optimizer.name=adamw", "--kl.annealing=dynamic", "--kl.beta=0.01", "--kl.free_bits=.1"),
     ],
-    ids=["adam", "averaged", "accumulated", "dynamic"],
+    ids=["adam", "averaged", "muon", "accumulated", "dynamic"],
 )
 def test_a_resumed_run_ends_bit_equal_to_an_unbroken_one(
     squares: Path, tmp_path: Path, framecast: Command, options: tuple[str, ...]

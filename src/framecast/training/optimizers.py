@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from framecast.training.muon import Muon
 from framecast.training.settings import OptimizerConfig
 
 
@@ -22,6 +23,8 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return AdamW(groups, lr=config.lr, betas=betas, fused=True)
+    if config.name == "muon":
+        return Muon(parameters, config.lr, betas, config.weight_decay)
     if config.name == "rmsprop":
         return RMSprop(parameters, lr=config.lr, momentum=config.beta1)
     return SGD(parameters, lr=config.lr, momentum=config.beta1)

@@ -95,17 +95,18 @@ class KLConfig:
 class OptimizerConfig:
     """
     Args:
-        name: adam, adamw, rmsprop or sgd.
+        name: adam, adamw, muon (muon.py), rmsprop or sgd.
         lr: learning rate.
-        beta1: first moment's decay of adam and adamw, momentum of rmsprop and sgd.
-        beta2: second moment's decay of adam and adamw.
-        weight_decay: of adamw, on matrices and convolutions only (not on biases and norms).
+        beta1: first moment's decay of adam, adamw and, for what is no matrix, muon; momentum of
+            rmsprop and sgd.
+        beta2: second moment's decay of adam, adamw and, for what is no matrix, muon.
+        weight_decay: of adamw and muon, on matrices and kernels only (not on biases and norms).
         warmup_steps: the learning rate rises linearly to lr over this many steps.
         lr_schedule: constant (the course), or cosine: down to 1% of lr at the last step.
         gradient_clip: largest norm of the gradient; 0 leaves it as it is.
     """
 
-    name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "muon", "rmsprop", "sgd"] = "adam"
     lr: float = 2e-3
     beta1: float = 0.9
     beta2: float = 0.999
