@@ -14,6 +14,8 @@ from PIL import Image
 
 from framecast.evaluation import compare
 from framecast.evaluation.tables import Grid
+from framecast.training.runs import Run
+from framecast.training.tables import read_table
 from tests.conftest import TINY, Outcome
 
 Command = Callable[..., Outcome]
@@ -125,6 +127,11 @@ def test_results_are_read_from_the_files_and_are_the_same_each_time(
         assert f"| {run.name}, one sample | {scores(run)['scores']['model']['psnr']:.2f} [" in text
     assert text.count("| copy the last frame |") == 1, "the same clips share a table"
     assert "framecast results" in text
+    for run in runs:
+        parameters = sum(p.numel() for p in Run.open(run).load_model("best").parameters())
+        steps = read_table(Run.open(run).metrics_file)[-1]["step"]
+        line = next(line for line in text.splitlines() if line.startswith(f"| {run.name} | "))
+        assert f"| {parameters / 1e6:.2f} M | {steps} |" in line
 
 
 def test_other_protocols_get_tables_of_their_own(

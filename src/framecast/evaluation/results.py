@@ -1,4 +1,4 @@
-"""The page of results: every score of some runs, from their files of scores.
+"""The page of results: some runs, what each cost, and every score from their files of scores.
 
 Runs that were scored by the same protocol on the same clips share a table. Nothing is computed
 here but differences to the copied frame; the same files give the same page.
@@ -16,6 +16,7 @@ from framecast.evaluation.documents import OF_THE_RUN, read_scores
 from framecast.evaluation.summary import NEED_NO_MODEL, row_label
 from framecast.evaluation.tables import Grid, metrics_of, number, title_of, with_interval
 from framecast.training.runs import Run
+from framecast.training.tables import read_table
 
 Documents = Mapping[str, Mapping[str, Any]]
 INTERVALS = ("psnr", "ssim")
@@ -28,8 +29,8 @@ def results_page(folders: Sequence[Path], command: str) -> str:
         command: what makes the page, printed on it.
     """
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for name, folder in named(folders).items():
-        run = Run.open(folder)
+    runs = {name: Run.open(folder) for name, folder in named(folders).items()}
+    for name, run in runs.items():
         files = sorted((run.folder / "evaluation").glob("*.json"))
         if not files:
             read_scores(run, "course")  # says what to do
@@ -46,7 +47,29 @@ def results_page(folders: Sequence[Path], command: str) -> str:
         f"{next(iter(next(iter(found.values())).values()))['protocol']['intervals']}. "
         "[protocols.md](protocols.md) explains every row and measure.\n"
     )
-    return head + "".join(parts)
+    return f"{head}\n## The runs\n\n{_costs(runs).markdown()}" + "".join(parts)
+
+
+def _costs(runs: Mapping[str, Run]) -> Grid:
+    headings = ("", "model", "told", "parameters", "steps", "minutes", "seconds a step")
+    lines = []
+    for name, run in runs.items():
+        model = run.recipe().model
+        parameters = run.load_model(run.default_checkpoint()).parameters()
+        last = read_table(run.metrics_file)[-1]
+        steps, minutes = int(last["step"]), float(last["minutes"])
+        lines.append(
+            (
+                name,
+                model.kind,
+                str(getattr(model, "condition", "")),
+                f"{sum(numbers.numel() for numbers in parameters) / 1e6:.2f} M",
+                str(steps),
+                f"{minutes:.1f}",
+                f"{60 * minutes / steps:.2f}",
+            )
+        )
+    return Grid(headings, tuple(lines))
 
 
 def _key(document: Mapping[str, Any]) -> str:
