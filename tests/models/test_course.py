@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,10 @@ FAMILY = {
     "spatial": SpatialConfig(**SIZES, condition="action+state"),
     "spatial_vgg": SpatialConfig(
         **SIZES, image_network="vgg", condition="action", condition_network="convolution"
+    ),
+    "prior_share": CourseConfig(**SIZES, prior_share=0.4),
+    "learned_prior_share": CourseConfig(
+        **SIZES, prior="learned", latent_levels=2, condition_latents=True, prior_share=0.7
     ),
     "deterministic": CourseConfig(**SIZES | {"latent_dim": 0}),
     "deterministic_spatial": SpatialConfig(**SIZES | {"latent_dim": 0}),
@@ -96,6 +101,34 @@ def test_batched_and_step_by_step_paths_agree(
             torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-7, atol=1e-9, msg=key)
     for mine, theirs in zip(fast.buffers(), general.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("name", ["prior_share", "learned_prior_share"])
+@pytest.mark.parametrize("true", [True, False])
+def test_members_that_draw_from_the_prior_do_not_see_the_frame_to_predict(
+    spec: ClipSpec, clip: Clip, name: str, true: bool, monkeypatch: pytest.MonkeyPatch
+):
+    model = member(name, spec).double().eval()
+    count = int(model.config.prior_share * clip.batch_size)
+    assert 0 < count < clip.batch_size
+    fed, predicted = ALL_TRUE if true else torch.zeros_like(ALL_TRUE), []
+    decode = model._decode
+
+    def watched(*parts: Any) -> Tensor:
+        predicted.append(decode(*parts))
+        return predicted[-1]
+
+    monkeypatch.setattr(model, "_decode", watched)
+    last = clip.frames.clone()
+    last[-1] = 255 - last[-1]
+    results = []
+    for frames in (clip.frames, last):
+        predicted.clear()
+        other = Clip(frames, clip.actions, clip.states)
+        model.loss(other, 0.01, fed, noise(clip, 5, model.latent_dim))
+        results.append(torch.cat(predicted)[-1])
+    same = (results[0] == results[1]).flatten(1).all(dim=1)
+    assert same.tolist() == [member < count for member in range(clip.batch_size)]
 
 
 @pytest.mark.parametrize("name", FAMILY)

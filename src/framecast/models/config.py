@@ -57,6 +57,8 @@ class CourseConfig(ModelConfig):
             context frame.
         published_skips: skips come from the last context frame but one, as in the published SVG
             code; for comparison only.
+        prior_share: share of the training sequences whose latents come from the prior, as when
+            predicting, and that have no KL term (the hybrid objective of Sohn 2015).
     """
 
     kind: str = "course"
@@ -80,8 +82,10 @@ class CourseConfig(ModelConfig):
     feedback_statistics: Literal["batch", "running"] = "batch"
     last_frame_skip: bool = False
     published_skips: bool = False
+    prior_share: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_prior_share(self.prior_share)
         counts = ("image_width", "code_dim", "latent_levels", "hidden_dim", "condition_dim")
         layers = ("predictor_layers", "posterior_layers", "prior_layers")
         for name in (*counts, *layers, "latent_dim"):
@@ -175,7 +179,9 @@ class WarpConfig(ModelConfig):
     refiner_width: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prior_share < 1:
-            raise UserError(
-                f"model.prior_share should be at least 0 and below 1, got {self.prior_share}."
-            )
+        _check_prior_share(self.prior_share)
+
+
+def _check_prior_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise UserError(f"model.prior_share should be at least 0 and below 1, got {share}.")

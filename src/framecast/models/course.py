@@ -105,23 +105,29 @@ class CourseModel(VideoModel[CourseState]):
         code, skips = self._encode_clip(frames)
         states = self.conditioner.standard_states(clip.states)
         condition = self.conditioner(clip.actions, None if states is None else states[:-1])
-        latent, posterior = self._infer(code[1:], condition, self._shaped(noise))
+        shaped = self._shaped(noise)
+        latent, posterior = self._infer(code[1:], condition, shaped)
+        drawn = shaped[:, : int(self.config.prior_share * clip.batch_size) if posterior else 0]
         feed_truth = feed_truth.clone()
         feed_truth[: self.num_context] = True
         fed_back = self.steps_fed_back(feed_truth)
         if not any(fed_back):
-            predicted = self._predict_from_truth(code[:-1], skips, latent, condition)
+            predicted = self._predict_from_truth(code[:-1], skips, latent, condition, drawn)
             fed_code = code[:-1]
         else:
             with kept_halves(self.decoder):
                 predicted, fed_code = self._predict_step_by_step(
-                    frames[:-1], code[:-1], skips, latent, condition, feed_truth, fed_back
+                    frames[:-1], code[:-1], skips, latent, condition, drawn, feed_truth, fed_back
                 )
         reconstruction = (predicted - frames[1:]).square().mean()
         kl_per_dimension = None
         kl = state_error = reconstruction.new_zeros(())
         if posterior is not None:
-            prior = self._prior_given(fed_code, condition, latent, posterior)
+            rest = slice(drawn.shape[1], None)
+            posterior = posterior.take(rest)
+            prior = self._prior_given(
+                fed_code[:, rest], condition[:, rest], latent[:, rest], posterior
+            )
             kl_per_dimension = posterior.kl_from(prior).mean(dim=(0, 1)).flatten()
             kl = kl_per_dimension.sum()
         if states is not None:
@@ -187,10 +193,11 @@ class CourseModel(VideoModel[CourseState]):
         )
 
     def _predict_from_truth(
-        self, code: Tensor, skips: list[Tensor], latent: Tensor, condition: Tensor
+        self, code: Tensor, skips: list[Tensor], latent: Tensor, condition: Tensor, drawn: Tensor
     ) -> Tensor:
         """All steps at once, each fed the true frame."""
         num_steps, batch_size = code.shape[:2]
+        latent, _ = self._some_from_prior(code, condition, latent, drawn, self._prior_start(drawn))
         initial = self.frame_predictor.stack.initial_state(batch_size)
         features = skips[-1][:num_steps] if self.frame_predictor.meets_features else None
         predicted, _ = self.frame_predictor(code, latent, condition, features, initial)
@@ -209,6 +216,7 @@ class CourseModel(VideoModel[CourseState]):
         skips: list[Tensor],
         latent: Tensor,
         condition: Tensor,
+        drawn: Tensor,
         feed_truth: Tensor,
         fed_back: list[bool],
     ) -> tuple[Tensor, Tensor]:
@@ -219,6 +227,7 @@ class CourseModel(VideoModel[CourseState]):
         Returns: the predicted frames, and the codes of the frames that were fed.
         """
         predictor = self.frame_predictor.stack.initial_state(frames.shape[1])
+        prior = self._prior_start(drawn)
         skip_halves: list[Tensor] = []
         predicted: list[Tensor] = []
         fed_codes: list[Tensor] = []
@@ -232,8 +241,12 @@ class CourseModel(VideoModel[CourseState]):
             if step < self.num_skip_sources or self.config.last_frame_skip:
                 skip_halves = self.decoder.skip_halves(step_skips)
             features = step_skips[-1][None] if self.frame_predictor.meets_features else None
+            now = slice(step, step + 1)
+            step_latent, prior = self._some_from_prior(
+                step_code[None], condition[now], latent[now], drawn[now], prior
+            )
             next_code, predictor = self.frame_predictor(
-                step_code[None], latent[step][None], condition[step][None], features, predictor
+                step_code[None], step_latent, condition[now], features, predictor
             )
             predicted.append(self._decode(next_code, skip_halves)[0])
             fed_codes.append(step_code)
@@ -248,6 +261,26 @@ class CourseModel(VideoModel[CourseState]):
         initial = self.posterior.initial_states(code.shape[1])
         latent, posterior, _ = self.posterior.sample(self._seen(code, condition), noise, initial)
         return latent, posterior
+
+    def _prior_start(self, drawn: Tensor) -> LevelStates:
+        """For the members whose latents come from a learned prior."""
+        return () if self.prior is None else self.prior.initial_states(drawn.shape[1])
+
+    def _some_from_prior(
+        self, code: Tensor, condition: Tensor, latent: Tensor, drawn: Tensor, prior: LevelStates
+    ) -> tuple[Tensor, LevelStates]:
+        """The latents of steps that are fed these codes, the first members' from the prior.
+
+        Args:
+            drawn: (T, n, Z) standard normal; n first members, often none
+        """
+        count = drawn.shape[1]
+        if not count:
+            return latent, prior
+        if self.prior is not None:
+            seen = self._seen(code[:, :count], condition[:, :count])
+            drawn, _, prior = self.prior.sample(seen, drawn, prior)
+        return torch.cat([drawn, latent[:, count:]], dim=1), prior
 
     def _prior_given(
         self, code: Tensor, condition: Tensor, latent: Tensor, posterior: Gaussian

@@ -31,6 +31,10 @@ class Gaussian:
         """N(0, I): the fixed prior."""
         return cls(torch.zeros_like(mean), torch.zeros_like(mean))
 
+    def take(self, members: slice) -> Gaussian:
+        """Those of some members of the batch, (T, B, Z)."""
+        return Gaussian(self.mean[:, members], self.log_variance[:, members])
+
     def sample(self, noise: Tensor) -> Tensor:
         """Reparameterisation: mean + exp(log_variance / 2) * noise, with noise ~ N(0, I)."""
         return self.mean + torch.exp(self.log_variance / 2) * noise
