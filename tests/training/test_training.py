@@ -244,6 +244,7 @@ def test_the_course_recipe_has_the_courses_defaults():
         ("kl: 3", "expected settings under kl"),
         ("[1, 2]", "expected settings"),
         ("{: :", "is not YAML"),
+        ("seed: 1\nkl: {}\nseed: 2\n", "the key 'seed' stands there twice"),
     ],
 )
 def test_a_recipe_with_a_fault_is_one_line_that_names_it(

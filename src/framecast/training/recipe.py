@@ -117,13 +117,31 @@ def recipe_path(name: str) -> Path:
     raise UserError(f"There is no recipe named {name!r}.{_known_recipes(name)}")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """As YAML asks and PyYAML does not: a key may stand in a mapping but once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, (key, (where, _)) in enumerate(zip(keys, node.value, strict=True)):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key!r} stands there twice", problem_mark=where.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """Raises yaml.YAMLError, for a repeated key too."""
+    return yaml.load(text, _UniqueKeys)
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """The settings a recipe file names, nested; values are checked by `recipe_from`.
 
     Raises UserError for YAML that does not parse and for a key that does not exist.
     """
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
     if settings is None:

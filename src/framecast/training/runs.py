@@ -37,7 +37,7 @@ from framecast.clip import ClipSpec
 from framecast.errors import UserError
 from framecast.models import registry
 from framecast.models.base import VideoModel
-from framecast.training.recipe import Recipe, recipe_from
+from framecast.training.recipe import Recipe, parse_yaml, recipe_from
 
 MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."
 PACKAGES = ("framecast", "torch", "lightning", "mujoco", "numpy", "h5py", "torchmetrics")
@@ -171,7 +171,7 @@ class Run:
 
     def recipe(self) -> Recipe:
         try:
-            settings = yaml.safe_load(self.recipe_file.read_text(encoding="utf-8"))
+            settings = parse_yaml(self.recipe_file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError):
             raise UserError(f"{self.recipe_file} is not YAML.") from None
         return recipe_from(settings, str(self.recipe_file))

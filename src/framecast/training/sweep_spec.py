@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from framecast.errors import UserError, did_you_mean
-from framecast.training.recipe import Recipe, read_recipe, recipe_from, recipe_path
+from framecast.training.recipe import Recipe, parse_yaml, read_recipe, recipe_from, recipe_path
 
 KEYS = ("recipe", "settings", "seeds", "search", "trials")
 SEED = "seed"
@@ -79,7 +79,7 @@ class SweepSpec:
 def read_spec(path: Path) -> SweepSpec:
     """Raises UserError for a spec that is not one, or whose trials are not recipes."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no sweep {path}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from framecast.errors import UserError
 from framecast.models.base import VideoModel
-from framecast.training.recipe import Recipe, recipe_from
+from framecast.training.recipe import Recipe, parse_yaml, recipe_from
 from framecast.training.runs import Checkpoint, Run, build_model, load_weights
 
 MAX_MEGABYTES = 15.0
@@ -63,7 +63,7 @@ class Package:
 
     def recipe(self) -> Recipe:
         try:
-            settings = yaml.safe_load(self.recipe_file.read_text(encoding="utf-8"))
+            settings = parse_yaml(self.recipe_file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
             raise UserError(f"{self.recipe_file} is not YAML.") from None
         return recipe_from(settings, str(self.recipe_file))
