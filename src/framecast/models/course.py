@@ -29,9 +29,9 @@ from framecast.models.base import Loss, RolloutState, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import CourseConfig
 from framecast.models.course_sampler import CourseSampler
-from framecast.models.distributions import Gaussian
-from framecast.models.frame_predictor import FramePredictor, spread
+from framecast.models.frame_predictor import FramePredictor
 from framecast.models.image_networks import build_image_networks
+from framecast.models.latents import Latents
 from framecast.models.layers import initialise, kept_halves
 from framecast.models.norms import frozen_statistics
 from framecast.models.recurrent import LevelledGaussian, LevelStates, LSTMState
@@ -80,6 +80,7 @@ class CourseModel(VideoModel[CourseState]):
         self.frame_predictor = FramePredictor(config, num_condition, self.encoder.num_features)
         if config.latent_dim and config.prior == "learned":
             self.prior = LevelledGaussian(*sizes, config.prior_layers, size, config.latent_levels)
+        self.latents = Latents(config, self.posterior, self.prior)
         initialise(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -105,8 +106,8 @@ class CourseModel(VideoModel[CourseState]):
         code, skips = self._encode_clip(frames)
         states = self.conditioner.standard_states(clip.states)
         condition = self.conditioner(clip.actions, None if states is None else states[:-1])
-        shaped = self._shaped(noise)
-        latent, posterior = self._infer(code[1:], condition, shaped)
+        shaped = self.latents.shaped(noise.to(self.dtype))
+        latent, posterior = self.latents.infer(code[1:], condition, shaped)
         drawn = shaped[:, : int(self.config.prior_share * clip.batch_size) if posterior else 0]
         feed_truth = feed_truth.clone()
         feed_truth[: self.num_context] = True
@@ -125,9 +126,7 @@ class CourseModel(VideoModel[CourseState]):
         if posterior is not None:
             rest = slice(drawn.shape[1], None)
             posterior = posterior.take(rest)
-            prior = self._prior_given(
-                fed_code[:, rest], condition[:, rest], latent[:, rest], posterior
-            )
+            prior, _ = self.latents.prior_of(fed_code[:, rest], condition[:, rest], latent[:, rest])
             kl_per_dimension = posterior.kl_from(prior).mean(dim=(0, 1)).flatten()
             kl = kl_per_dimension.sum()
         if states is not None:
@@ -140,16 +139,16 @@ class CourseModel(VideoModel[CourseState]):
         code, skips = self._encode(frames.to(self.dtype))
         num_frames, batch_size = frames.shape[:2]
         predictor = self.frame_predictor.stack.initial_state(batch_size)
-        prior = () if self.prior is None else self.prior.initial_states(batch_size)
+        prior = self.latents.start(batch_size)
         robot_states = self.conditioner.standard_states(states)
         if num_frames > 1:
             earlier = None if robot_states is None else robot_states[:-1]
             condition = self.conditioner(actions, earlier)
-            latent, _ = self._infer(code[1:], condition, noise=None)
+            latent, _ = self.latents.infer(code[1:], condition, noise=None)
             features = skips[-1][:-1] if self.frame_predictor.meets_features else None
             _, predictor = self.frame_predictor(code[:-1], latent, condition, features, predictor)
             if self.prior is not None:
-                _, prior = self.prior.given(self._seen(code[:-1], condition), latent, prior)
+                _, prior = self.latents.prior_of(code[:-1], condition, latent)
         source = self._skip_source(num_frames)
         return CourseState(
             robot_state=None if robot_states is None else robot_states[-1],
@@ -168,11 +167,11 @@ class CourseModel(VideoModel[CourseState]):
         robot_state: Tensor | None = None,
     ) -> tuple[Tensor, CourseState]:
         condition = self.conditioner(action, state.robot_state)[None]
-        latent, prior = self._draw(state, condition, noise)
+        code = state.code[None]
+        shaped = None if noise is None else self.latents.shaped(noise[None].to(self.dtype))
+        latent, prior = self.latents.draw(code, condition, shaped, state.prior)
         features = None if state.features is None else state.features[None]
-        code, predictor = self.frame_predictor(
-            state.code[None], latent, condition, features, state.predictor
-        )
+        code, predictor = self.frame_predictor(code, latent, condition, features, state.predictor)
         frame = self._decode(code, state.skip_halves)[0]
         next_code, skips = self._encode(frame[None])
         next_state = state.robot_state
@@ -197,7 +196,8 @@ class CourseModel(VideoModel[CourseState]):
     ) -> Tensor:
         """All steps at once, each fed the true frame."""
         num_steps, batch_size = code.shape[:2]
-        latent, _ = self._some_from_prior(code, condition, latent, drawn, self._prior_start(drawn))
+        start = self.latents.start(drawn.shape[1])
+        latent, _ = self.latents.draw_some(code, condition, latent, drawn, start)
         initial = self.frame_predictor.stack.initial_state(batch_size)
         features = skips[-1][:num_steps] if self.frame_predictor.meets_features else None
         predicted, _ = self.frame_predictor(code, latent, condition, features, initial)
@@ -227,7 +227,7 @@ class CourseModel(VideoModel[CourseState]):
         Returns: the predicted frames, and the codes of the frames that were fed.
         """
         predictor = self.frame_predictor.stack.initial_state(frames.shape[1])
-        prior = self._prior_start(drawn)
+        prior = self.latents.start(drawn.shape[1])
         skip_halves: list[Tensor] = []
         predicted: list[Tensor] = []
         fed_codes: list[Tensor] = []
@@ -242,7 +242,7 @@ class CourseModel(VideoModel[CourseState]):
                 skip_halves = self.decoder.skip_halves(step_skips)
             features = step_skips[-1][None] if self.frame_predictor.meets_features else None
             now = slice(step, step + 1)
-            step_latent, prior = self._some_from_prior(
+            step_latent, prior = self.latents.draw_some(
                 step_code[None], condition[now], latent[now], drawn[now], prior
             )
             next_code, predictor = self.frame_predictor(
@@ -251,76 +251,6 @@ class CourseModel(VideoModel[CourseState]):
             predicted.append(self._decode(next_code, skip_halves)[0])
             fed_codes.append(step_code)
         return torch.stack(predicted), torch.stack(fed_codes)
-
-    def _infer(
-        self, code: Tensor, condition: Tensor, noise: Tensor | None
-    ) -> tuple[Tensor, Gaussian | None]:
-        """The latents of steps whose next code is `code`: posterior samples, or its means."""
-        if self.posterior is None:
-            return self._no_latent(code), None
-        initial = self.posterior.initial_states(code.shape[1])
-        latent, posterior, _ = self.posterior.sample(self._seen(code, condition), noise, initial)
-        return latent, posterior
-
-    def _prior_start(self, drawn: Tensor) -> LevelStates:
-        """For the members whose latents come from a learned prior."""
-        return () if self.prior is None else self.prior.initial_states(drawn.shape[1])
-
-    def _some_from_prior(
-        self, code: Tensor, condition: Tensor, latent: Tensor, drawn: Tensor, prior: LevelStates
-    ) -> tuple[Tensor, LevelStates]:
-        """The latents of steps that are fed these codes, the first members' from the prior.
-
-        Args:
-            drawn: (T, n, Z) standard normal; n first members, often none
-        """
-        count = drawn.shape[1]
-        if not count:
-            return latent, prior
-        if self.prior is not None:
-            seen = self._seen(code[:, :count], condition[:, :count])
-            drawn, _, prior = self.prior.sample(seen, drawn, prior)
-        return torch.cat([drawn, latent[:, count:]], dim=1), prior
-
-    def _prior_given(
-        self, code: Tensor, condition: Tensor, latent: Tensor, posterior: Gaussian
-    ) -> Gaussian:
-        """The prior of steps that were fed frames of these codes."""
-        if self.prior is None:
-            return Gaussian.standard_like(posterior.mean)
-        initial = self.prior.initial_states(code.shape[1])
-        prior, _ = self.prior.given(self._seen(code, condition), latent, initial)
-        return prior
-
-    def _draw(
-        self, state: CourseState, condition: Tensor, noise: Tensor | None
-    ) -> tuple[Tensor, LevelStates]:
-        """One step's latent from the prior."""
-        code = state.code[None]
-        if self.posterior is None:
-            return self._no_latent(code), state.prior
-        shaped = None if noise is None else self._shaped(noise[None])
-        if self.prior is not None:
-            latent, _, after = self.prior.sample(self._seen(code, condition), shaped, state.prior)
-            return latent, after
-        if shaped is None:
-            shaped = self._shaped(code.new_zeros(1, code.shape[1], self.latent_dim))
-        return shaped, state.prior
-
-    def _seen(self, code: Tensor, condition: Tensor) -> Tensor:
-        """What posterior and prior see."""
-        if not self.config.condition_latents:
-            return code
-        return torch.cat([code, spread(condition, self.config.code_size)], dim=2)
-
-    def _shaped(self, noise: Tensor) -> Tensor:
-        """Flat noise (T, B, ...) as a latent: a vector, or a map."""
-        size = self.config.code_size
-        noise = noise.to(self.dtype)
-        return noise if size == 1 else noise.view(*noise.shape[:2], -1, size, size)
-
-    def _no_latent(self, code: Tensor) -> Tensor:
-        return code[:, :, :0]
 
     def _skip_source(self, num_frames: int) -> int:
         """The context frame that skips come from."""
