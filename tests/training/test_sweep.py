@@ -144,5 +144,5 @@ def test_the_courses_discussion_is_a_grid_of_what_the_report_discusses():
     assert spec.is_grid
     assert spec.trials == 2 * 5 * 3 * 2
     minutes = {spec.recipe(chosen).training.max_minutes for chosen in spec.grid()}
-    assert minutes == {4}
-    assert 60 * 4 / 2 == 120, "minutes with two workers"
+    assert len(minutes) == 1, "equal training time"
+    assert 0 < spec.trials * minutes.pop() / 2 <= 120, "minutes with two workers"
