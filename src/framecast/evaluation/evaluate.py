@@ -171,6 +171,7 @@ class Evaluator:
         keeps as bytes.
         """
         on_device, num_samples = clip.to(self.device), self.protocol.num_samples
+        sampler = self.sampler  # made once, before the threads ask for it
         (horizon, num_clips), image = true.shape[:2], true.shape[2:]
         values = torch.empty(len(self.metrics), num_samples, horizon, num_clips)
         samples = torch.empty(horizon, num_clips, num_samples, *image, dtype=torch.uint8)
@@ -179,7 +180,7 @@ class Evaluator:
             rows, columns = (slice(part.start, part.stop) for part in block)
             places = range(chosen.start + rows.start, chosen.start + rows.stop)
             some = on_device.take(rows)
-            drawn = future_steps(self.sampler, some, self.protocol, places, block[1])
+            drawn = future_steps(sampler, some, self.protocol, places, block[1])
             most = max(1, SCORED_TOGETHER // (len(block[0]) * len(block[1])))
             for first in range(0, horizon, most):
                 futures = torch.stack(list(itertools.islice(drawn, most)))
