@@ -35,7 +35,8 @@ def sampled(model: CourseModel, clip: Clip, noise: Tensor | None, bfloat16: bool
     sampler = model.sampler(bfloat16)
     assert clip.states is not None
     state = sampler.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], clip.states[:2])
-    return sampler.rollout(state.repeat(2).take(torch.arange(0, 6, 2)), clip.actions[1:], noise)
+    branched = state.repeat(2).take(torch.arange(0, 6, 2))
+    return torch.stack(list(sampler.steps(branched, clip.actions[1:], noise)))
 
 
 @pytest.mark.parametrize(

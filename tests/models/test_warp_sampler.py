@@ -50,7 +50,7 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
     given = clip.states[2:] if clip.states is not None and options.get("states_given") else None
     past = None if clip.states is None else clip.states[:2]
     state = sampler.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], past)
-    return sampler.rollout(state, clip.actions[1:], noise, given)
+    return torch.stack(list(sampler.steps(state, clip.actions[1:], noise, given)))
 
 
 @pytest.mark.parametrize("states_given", [False, True])

@@ -52,5 +52,5 @@ def test_samples_agree(image_network: str):
     sampler = model.sampler(bfloat16=False)
     context = clip.float_frames(torch.float64)[:2]
     state = sampler.observe(context, clip.actions[:1], None)
-    imagined = sampler.rollout(state, clip.actions[1:], noise)
+    imagined = torch.stack(list(sampler.steps(state, clip.actions[1:], noise)))
     torch.testing.assert_close(imagined, plain.sample(context, noise), rtol=0, atol=1e-9)

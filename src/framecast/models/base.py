@@ -225,7 +225,7 @@ class VideoModel(nn.Module, ABC, Generic[State]):
 
 
 class Sampler(ABC, Generic[State]):
-    """`observe`, `imagine` and `rollout` of a model whose weights do not change, without gradients.
+    """`observe` and `imagine` of a model whose weights do not change, without gradients.
 
     What only draws futures (evaluation, planning, steering) asks a model for its sampler, so that a
     model may arrange its arithmetic for speed and training need not know. Its states are its own.
@@ -253,16 +253,10 @@ class Sampler(ABC, Generic[State]):
     ) -> tuple[Tensor, State]:
         """As the model's."""
 
-    def rollout(
-        self, state: State, actions: Tensor, noise: Tensor | None, states: Tensor | None = None
-    ) -> Tensor:
-        """As the model's."""
-        return torch.stack(list(self.steps(state, actions, noise, states)))
-
     def steps(
         self, state: State, actions: Tensor, noise: Tensor | None, states: Tensor | None = None
     ) -> Iterator[Tensor]:
-        """The frames of `rollout` one after another, (B, C, H, W) each."""
+        """The frames of the model's `rollout` one after another, (B, C, H, W) each."""
         return _steps(self.imagine, state, actions, noise, states)
 
 

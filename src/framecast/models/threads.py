@@ -40,7 +40,7 @@ def evenly(count: int, number: int) -> list[range]:
 def even_blocks(rows: int, columns: int, most: int, device: torch.device) -> list[Block]:
     """A table in blocks, of which those worked on at once have at most `most` entries in all.
 
-    A row is cut only where it alone is too long.
+    A row is cut only where it is too long, or threads would have nothing to do.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     most = max(1, min(most // threads, math.ceil(rows * columns / threads)))
