@@ -44,12 +44,13 @@ class Member:
 
 
 FAMILY = (
-    Member("svg_fp", "svg_fp"),
-    Member("svg_lp", "svg_lp"),
+    Member("svg_fp", "svg_fp", ("--model.image_network", "dcgan")),
+    Member("svg_lp", "svg_lp", ("--model.image_network", "dcgan")),
+    Member("svg_lp_vgg", "svg_lp"),
     Member("svg_lp_actions", "svg_lp_actions"),
     Member("svg_deterministic", "svg_lp_actions", ("--model.latent_dim", "0")),
     Member("course", "course"),
-    Member("course_narrow", "course", ("--model.image_width", "16")),
+    Member("course_hybrid", "course_hybrid"),
     Member("course_learned_prior", "course_learned_prior"),
     Member("course_convolution", "course_convolution"),
     Member("course_hierarchical", "course_hierarchical"),
@@ -57,7 +58,10 @@ FAMILY = (
     Member("spatial", "spatial"),
     Member("spatial_deterministic", "spatial", ("--model.latent_dim", "0")),
     Member("warp", "warp", of_full_cost=0.76),
-    Member("warp_deterministic", "warp", ("--model.latent_channels", "0"), of_full_cost=0.76),
+    Member("warp_narrow", "demo", of_full_cost=0.76),
+    Member(
+        "warp_narrow_deterministic", "demo", ("--model.latent_channels", "0"), of_full_cost=0.76
+    ),
 )
 
 

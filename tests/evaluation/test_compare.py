@@ -132,6 +132,12 @@ def test_results_are_read_from_the_files_and_are_the_same_each_time(
         steps = read_table(Run.open(run).metrics_file)[-1]["step"]
         line = next(line for line in text.splitlines() if line.startswith(f"| {run.name} | "))
         assert f"| {parameters / 1e6:.2f} M | {steps} |" in line
+    values = [float(scores(run)["scores"]["model"]["psnr"]) for run in runs]
+    texts = [f"{value:.2f}" for value in values]
+    for run, own in zip(runs, texts, strict=True):
+        line = next(line for line in text.splitlines() if line.startswith(f"| {run.name} | "))
+        best = own == f"{max(values):.2f}"
+        assert f"| **{own}** |" in line if best else f"| {own} |" in line, "what it scores, too"
 
 
 def test_other_protocols_get_tables_of_their_own(

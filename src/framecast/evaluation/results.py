@@ -47,29 +47,59 @@ def results_page(folders: Sequence[Path], command: str) -> str:
         f"{next(iter(next(iter(found.values())).values()))['protocol']['intervals']}. "
         "[protocols.md](protocols.md) explains every row and measure.\n"
     )
-    return f"{head}\n## The runs\n\n{_costs(runs).markdown()}" + "".join(parts)
+    return head + _overview(list(found.values()), runs) + "".join(parts)
 
 
-def _costs(runs: Mapping[str, Run]) -> Grid:
-    headings = ("", "model", "told", "parameters", "steps", "minutes", "seconds a step")
-    lines = []
-    for name, run in runs.items():
-        model = run.recipe().model
-        parameters = run.load_model(run.default_checkpoint()).parameters()
-        last = read_table(run.metrics_file)[-1]
-        steps, minutes = int(last["step"]), float(last["minutes"])
-        lines.append(
-            (
-                name,
-                model.kind,
-                str(getattr(model, "condition", "")),
-                f"{sum(numbers.numel() for numbers in parameters) / 1e6:.2f} M",
-                str(steps),
-                f"{minutes:.1f}",
-                f"{60 * minutes / steps:.2f}",
-            )
-        )
-    return Grid(headings, tuple(lines))
+def _overview(tables: Sequence[Documents], runs: Mapping[str, Run]) -> str:
+    """For every dataset its runs: what they cost, and how one sample scores by each protocol."""
+    by_data: dict[str, list[Documents]] = {}
+    for documents in tables:
+        by_data.setdefault(_data(next(iter(documents.values()))["protocol"]), []).append(documents)
+    costs = {name: _costs(run) for name, run in runs.items()}
+    text = ""
+    for data, of_data in by_data.items():
+        one_sample = [d for d in of_data if next(iter(d.values()))["protocol"]["num_samples"] == 1]
+        text += f"\n## The runs: {data}\n\n{_overview_grid(costs, of_data, one_sample).markdown()}"
+    return text
+
+
+def _overview_grid(
+    costs: Mapping[str, tuple[str, ...]], of_data: list[Documents], one_sample: list[Documents]
+) -> Grid:
+    headings = ["", "model", "told", "parameters", "steps", "minutes", "seconds a step"]
+    columns = []
+    for documents in one_sample:
+        protocol = next(iter(documents.values()))["protocol"]
+        for metric in INTERVALS:
+            headings.append(f"{_short_title(protocol)}: {title_of(metric)}")
+            scores = {name: d["scores"]["model"][metric] for name, d in documents.items()}
+            columns.append(_best_in_bold({n: number(metric, v) for n, v in scores.items()}))
+    lines = [
+        (name, *cost, *(column.get(name, "") for column in columns))
+        for name, cost in costs.items()
+        if any(name in documents for documents in of_data)
+    ]
+    return Grid(tuple(headings), tuple(lines))
+
+
+def _best_in_bold(column: Mapping[str, str]) -> dict[str, str]:
+    best = max(column.values(), key=float)
+    return {name: f"**{text}**" if text == best else text for name, text in column.items()}
+
+
+def _costs(run: Run) -> tuple[str, ...]:
+    model = run.recipe().model
+    parameters = run.load_model(run.default_checkpoint()).parameters()
+    last = read_table(run.metrics_file)[-1]
+    steps, minutes = int(last["step"]), float(last["minutes"])
+    return (
+        model.kind,
+        str(getattr(model, "condition", "")),
+        f"{sum(numbers.numel() for numbers in parameters) / 1e6:.2f} M",
+        str(steps),
+        f"{minutes:.1f}",
+        f"{60 * minutes / steps:.2f}",
+    )
 
 
 def _key(document: Mapping[str, Any]) -> str:
@@ -95,8 +125,16 @@ def _part(documents: Documents) -> str:
 
 
 def _title(protocol: Mapping[str, Any]) -> str:
-    data = str(protocol["data"]).split(",")[0]
-    return f"{protocol['name']}: {protocol['context']} in, {protocol['horizon']} out; {data}"
+    title = f"{protocol['name']}: {protocol['context']} in, {protocol['horizon']} out"
+    return f"{title}; {_data(protocol)}"
+
+
+def _short_title(protocol: Mapping[str, Any]) -> str:
+    return f"{protocol['name']}, {protocol['context']} -> {protocol['horizon']}"
+
+
+def _data(protocol: Mapping[str, Any]) -> str:
+    return str(protocol["data"]).split(",")[0]
 
 
 def _protocol_text(protocol: Mapping[str, Any]) -> str:
