@@ -1,11 +1,11 @@
 """Do sampled futures differ more where the gripper touches something than in free motion?
 
 The pusher says where everything is, so every predicted frame can be put in a class by how far the
-gripper is from the nearest object, and by whether it has touched one since the last context frame: a
-thing that was pushed differs ever after. Printed for each class: the standard deviation among the
-samples of a clip, of the pixels that are expected to move and of those round the gripper. Below, how
-much more variance there is after a touch and near an object than in free motion, step by step (late
-frames differ more than early ones), with a 95% interval over resampled starts.
+gripper is from the nearest object, and by whether it has touched one since the last context frame:
+a thing that was pushed differs ever after. Printed for each class: the standard deviation among the
+samples of a clip, of the pixels that are expected to move and of those round the gripper. Below,
+how much more variance there is after a touch and near an object than in free motion, step by step
+(late frames differ more than early ones), with a 95% interval over resampled starts.
 
     python benchmarks/contact_variance.py                 # the shipped model
     python benchmarks/contact_variance.py runs/warp --starts 200

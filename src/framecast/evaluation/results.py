@@ -83,7 +83,7 @@ def _overview_grid(
 
 
 def _best_in_bold(column: Mapping[str, str]) -> dict[str, str]:
-    best = max(column.values(), key=float)
+    best = max(column.values(), key=float) if len(column) > 1 else ""
     return {name: f"**{text}**" if text == best else text for name, text in column.items()}
 
 
