@@ -12,7 +12,7 @@ from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
 from framecast.models.conditioning import CHANGE_SCALE
 from framecast.models.config import WarpConfig
-from framecast.models.warp import WarpModel
+from framecast.models.warp import LEAST_ERROR, USUAL_ERROR, WarpModel
 from framecast.models.warp_networks import (
     FLOW_UNIT,
     Compositor,
@@ -20,6 +20,8 @@ from framecast.models.warp_networks import (
     sample,
     sample_sharply,
 )
+from framecast.training.optimizers import build_optimizer
+from framecast.training.settings import OptimizerConfig
 from tests.conftest import vector
 
 SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=8, coarse_width=8)
@@ -125,6 +127,38 @@ def test_without_latent_channels_it_is_deterministic(spec: ClipSpec, clip: Clip)
     loss = model.loss(clip, 1.0, torch.ones(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0))
     assert loss.kl == 0
     assert loss.kl_per_dimension is None
+
+
+def test_frames_with_a_scale_of_their_own_count_by_the_logarithm_of_their_error(spec: ClipSpec):
+    model = build(spec, absolute_error=0.0, prior_share=0.0, frame_scale=True).double()
+    frames = torch.randint(0, 256, (2, 2, spec.channels, 64, 64), dtype=torch.uint8)
+    frames[1, 0] = (frames[0, 0].float() * 0.9).to(torch.uint8)  # an easy clip beside a hard one
+    assert spec.state is not None
+    clip = Clip(frames, torch.zeros(1, 2, spec.action.size), torch.zeros(2, 2, spec.state.size))
+    noise = torch.zeros(1, 2, model.latent_dim)
+    truth = torch.ones(1, 2, dtype=torch.bool)
+
+    def total(members: slice) -> tuple[Tensor, Tensor]:
+        loss = model.loss(clip.take(members), 0.0, truth[:, members], noise[:, members])
+        return loss.total, loss.reconstruction
+
+    both, _ = total(slice(0, 2))
+    (easy, easy_error), (hard, hard_error) = total(slice(0, 1)), total(slice(1, 2))
+    assert easy_error < hard_error / 10
+    for weighed, error in ((easy, easy_error), (hard, hard_error)):
+        torch.testing.assert_close(weighed, USUAL_ERROR * (error + LEAST_ERROR).log())
+    torch.testing.assert_close(both, (easy + hard) / 2)
+
+
+def test_an_added_latent_is_left_to_adam(spec: ClipSpec):
+    model = build(spec, latent_added=True)
+    assert model.lstm.gates.in_channels == build(spec).lstm.gates.in_channels - 1
+    matrices, left = build_optimizer(OptimizerConfig(name="muon"), model).param_groups
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    parts = {names[parameter].split(".")[0] for parameter in left["params"]}
+    assert parts == {"prior", "posterior", "latent_entry"}
+    trained = [parameter for parameter in names if parameter.requires_grad]
+    assert len(matrices["params"]) + len(left["params"]) == len(trained)
 
 
 def test_sides_that_cannot_be_halved_three_times_are_refused(spec: ClipSpec):

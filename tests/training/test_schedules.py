@@ -92,11 +92,12 @@ def test_a_dynamic_weight_finds_the_one_that_holds_the_rate():
     assert weight.value == pytest.approx(2e-4, rel=0.05)
 
 
-def test_a_dynamic_weight_never_passes_beta():
-    weight = DynamicWeight(KLConfig(beta=1e-5, target_rate=1.0))
+@pytest.mark.parametrize(("kl", "bound"), [(100.0, 1e-5), (0.01, 1e-8)])
+def test_a_dynamic_weight_keeps_within_its_bounds(kl: float, bound: float):
+    weight = DynamicWeight(KLConfig(beta=1e-5, dynamic_least=1e-8, target_rate=1.0))
     for _ in range(1000):
-        weight.follow(100.0)
-    assert weight.value == 1e-5
+        weight.follow(kl)
+    assert weight.value == bound
 
 
 @pytest.mark.parametrize("draw", ["batch", "sequence", "frame"])

@@ -155,6 +155,11 @@ class WarpConfig(ModelConfig):
             without a KL term, as when predicting (the hybrid objective of Sohn 2015); against a
             posterior that explains what the model could have predicted.
         absolute_error: weight of the mean absolute error beside the mean squared error.
+        frame_scale: the logarithm of every frame's squared error instead of the error, as of a
+            Gaussian with a sigma of its own for every frame (Rybkin 2021): frames that are easy
+            count as much as those that are not.
+        latent_added: the latent is added to the features of the recurrent state and of the decoder
+            by layers of its own, which Muon leaves to Adam, instead of being joined to the former.
         depth: residual blocks at a quarter of the size, where the decoder has been told the
             condition.
         sharp_sampling: warps from a frame that a cubic filter has doubled in size, instead of
@@ -173,6 +178,8 @@ class WarpConfig(ModelConfig):
     coarse_width: int = 128
     prior_share: float = 0.5
     absolute_error: float = 0.1
+    frame_scale: bool = False
+    latent_added: bool = False
     depth: int = 0
     sharp_sampling: bool = False
     guided_flows: bool = False

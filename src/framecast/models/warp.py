@@ -33,12 +33,17 @@ from framecast.models.warp_networks import (
     ConditionEmbedding,
     FlowGuide,
     FrameEncoder,
+    LatentEntry,
     LatentHead,
     MotionDecoder,
     Refiner,
     SpatialLSTM,
 )
 from framecast.models.warp_sampler import WarpSampler
+
+# With `frame_scale`: the squared error at which a frame weighs what it does without, and the one
+# below which it hardly weighs more.
+USUAL_ERROR, LEAST_ERROR = 2e-3, 1e-4
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ class WarpModel(VideoModel[WarpState]):
         self.encoder = FrameEncoder(spec.channels, widths)
         self.place = nn.Parameter(0.02 * torch.randn(1, widths[2], height, width))
         self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
-        self.lstm = SpatialLSTM(widths[2] + config.latent_channels, widths[2])
+        joined = 0 if config.latent_added else config.latent_channels
+        self.lstm = SpatialLSTM(widths[2] + joined, widths[2])
         self.compositor = Compositor(config.num_flows, spec.channels, config.sharp_sampling)
         self.decoder = MotionDecoder(widths, self.compositor.num_maps, config.depth)
         self.compositor.initialise(self.decoder.head)
@@ -91,11 +97,18 @@ class WarpModel(VideoModel[WarpState]):
         if config.latent_channels:
             self.prior = LatentHead(2 * widths[2], config.latent_channels)
             self.posterior = LatentHead(2 * widths[2], config.latent_channels)
+        added = config.latent_added and config.latent_channels > 0
+        self.latent_entry = LatentEntry(config.latent_channels, widths) if added else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def uses_states(self) -> bool:
         return self.conditioner.state is not None
+
+    def small_gradient_modules(self) -> list[nn.Module]:
+        if self.latent_entry is None:
+            return []
+        return [self.prior, self.posterior, self.latent_entry]
 
     def loss(self, clip: Clip, beta: float, feed_truth: Tensor, noise: Tensor) -> Loss:
         frames = clip.float_frames(self.dtype)
@@ -126,7 +139,11 @@ class WarpModel(VideoModel[WarpState]):
         if states is not None:
             guess = self.conditioner.next_state(states[:-1], clip.actions)
             state_error = (guess - states[1:]).square().mean()
-        total = reconstruction + sharpness + beta * kl
+        fit = reconstruction
+        if self.config.frame_scale:
+            of_frames = error.square().mean(dim=(2, 3, 4))
+            fit = USUAL_ERROR * (of_frames + LEAST_ERROR).log().mean()
+        total = fit + sharpness + beta * kl
         per_dimension = kl_per_dimension if self.latent_dim else None
         return Loss(total, reconstruction, kl, state_error, per_dimension)
 
@@ -186,7 +203,12 @@ class WarpModel(VideoModel[WarpState]):
         for_coarse, for_middle = self.embed_condition(condition)
         coarse = coarse + for_coarse + self.place
         latent, divergence = self._latent(coarse, state.hidden, noise, next_code, num_prior)
-        hidden, cell = self.lstm(torch.cat([coarse, latent], dim=1), state.hidden, state.cell)
+        if self.latent_entry is None:
+            joined = torch.cat([coarse, latent], dim=1)
+        else:
+            for_lstm, for_decoder = self.latent_entry(latent.to(coarse.dtype))
+            joined, for_middle = coarse + for_lstm, for_middle + for_decoder
+        hidden, cell = self.lstm(joined, state.hidden, state.cell)
         features = self.decoder(hidden, middle, fine, for_middle)
         maps = self.decoder.maps(features)
         guide = None if self.guide is None else self.guide(condition, hidden)

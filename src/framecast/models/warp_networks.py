@@ -75,6 +75,19 @@ class LatentHead(nn.Module):
         return Gaussian.from_raw(mean, raw)
 
 
+class LatentEntry(nn.Module):
+    """A latent (B, L, h, w) -> what it adds to the features (B, D, h, w) and (B, M, 2 h, 2 w)."""
+
+    def __init__(self, channels: int, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.to_coarse = nn.Conv2d(channels, widths[2], 3, padding=1)
+        self.to_middle = nn.Conv2d(channels, widths[1], 3, padding=1)
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        middle = functional.interpolate(self.to_middle(latent), scale_factor=2.0, mode="bilinear")
+        return self.to_coarse(latent), middle
+
+
 def _full(tensor: Tensor) -> Tensor:
     """In no less than single precision."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -78,6 +78,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         converted = copy.deepcopy(model).to(self.dtype).requires_grad_(False)
         self.encoder = _Encoder(converted.encoder)
         self.prior = converted.prior if model.latent_dim else None
+        self.latent_entry = converted.latent_entry
         self.lstm = converted.lstm
         self.decoder = _Decoder(converted.decoder)
         self.guide = model.guide
@@ -117,7 +118,12 @@ class WarpSampler(Sampler[WarpSamplerState]):
         fine, middle, coarse = self.encoder(state.frame, state.context_code)
         coarse = coarse.add_(for_coarse + self.model.place)
         latent = self._latent(coarse, state.hidden, noise)
-        inputs = torch.cat([coarse, latent, state.hidden], dim=1)
+        if self.latent_entry is None:
+            inputs = torch.cat([coarse, latent, state.hidden], dim=1)
+        else:
+            for_lstm, for_decoder = self.latent_entry(latent)
+            inputs = torch.cat([coarse.add_(for_lstm), state.hidden], dim=1)
+            for_middle = for_middle + for_decoder
         hidden, cell = _lstm_step(self.lstm, inputs, state.cell)
         features = self.decoder(hidden, middle, fine, for_middle)
         guide = None if self.guide is None else self.guide(condition, hidden)

@@ -6,8 +6,6 @@ import math
 
 from framecast.training.settings import KLConfig
 
-LEAST_WEIGHT = 1e-12
-
 
 class DynamicWeight:
     """The weight rises while the KL is above the target and falls while it is below.
@@ -25,4 +23,4 @@ class DynamicWeight:
         """Take in the KL of a step, in nats a frame."""
         excess = math.log2(max(kl, 1e-9) / self.config.target_rate)
         moved = self.value * math.exp(self.config.dynamic_speed * min(1.0, max(-1.0, excess)))
-        self.value = min(self.config.beta, max(LEAST_WEIGHT, moved))
+        self.value = min(self.config.beta, max(self.config.dynamic_least, moved))

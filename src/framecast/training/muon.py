@@ -29,6 +29,7 @@ class Muon(Optimizer):
         lr: learning rate, of matrices and all else.
         betas: of Adam, for all else.
         weight_decay: decoupled, of matrices.
+        left_to_adam: changed as all else, whatever their shape.
     """
 
     def __init__(
@@ -37,8 +38,13 @@ class Muon(Optimizer):
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,
+        left_to_adam: Iterable[Tensor] = (),
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+        groups: list[dict[str, Any]] = [{"params": list(parameters)}]
+        if others := list(left_to_adam):
+            groups.append({"params": others, "matrices": False})
+        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "matrices": True}
+        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -51,7 +57,7 @@ class Muon(Optimizer):
                 if parameter.grad is None:
                     continue
                 both = (parameter, parameter.grad)
-                if is_matrix(parameter):
+                if group["matrices"] and is_matrix(parameter):
                     self._change_matrix(*both, group["lr"], group["weight_decay"])
                 else:
                     self._change_as_adam(*both, group["lr"], *group["betas"])

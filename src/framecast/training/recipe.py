@@ -45,6 +45,7 @@ RANGES = {
     "kl.free_bits": (0, 1e3),
     "kl.target_rate": (1e-6, 1e6),
     "kl.dynamic_start": (1e-12, 1e6),
+    "kl.dynamic_least": (1e-12, 1e6),
     "kl.dynamic_speed": (1e-6, 1),
     "optimizer.lr": (0, 1e3),
     "optimizer.beta1": (0, 0.99999),

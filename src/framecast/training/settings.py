@@ -77,6 +77,7 @@ class KLConfig:
         free_bits: nats a dimension that cost nothing (Kingma 2016); against collapse.
         target_rate: nats a frame that the dynamic weight holds.
         dynamic_start: the dynamic weight before its first step.
+        dynamic_least: the dynamic weight never falls below.
         dynamic_speed: how fast it follows: the change of its logarithm a step for a KL that is
             twice the target.
     """
@@ -88,6 +89,7 @@ class KLConfig:
     free_bits: float = 0.0
     target_rate: float = 5.0
     dynamic_start: float = 1e-6
+    dynamic_least: float = 1e-12
     dynamic_speed: float = 0.01
 
 
