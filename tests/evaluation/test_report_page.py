@@ -53,7 +53,9 @@ def place(page, name: str) -> str:
 
 def test_the_sliders_choose_step_and_sample_by_keyboard(opened):
     page = opened("light", DESK)
+    assert page.locator("#step-text").inner_text() == "+6", "it opens on what is imagined"
     page.locator("#step").focus()
+    page.keyboard.press("Home")
     assert page.locator("#step-text").inner_text() == "context 1"
     assert page.locator("#made").inner_text() == "given"
     for _ in range(2):
