@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from framecast.models.config import CourseConfig
+from framecast.models.config import CourseConfig, ModelConfig, WarpConfig
 from framecast.training.recipe import Recipe, read_recipe, recipe_from
 from framecast.training.runs import Checkpoint, Run
 from tests.conftest import TINY, Outcome
@@ -18,9 +20,20 @@ FOLDER = Path(__file__).parents[2] / "recipes"
 SMALL = ("--model.image_network=dcgan", "--model.image_width=4", "--training.film_frames=6")
 
 
-def recipes() -> dict[str, Recipe]:
+# Small, and with schedules that do not depend on a run's length, so that one may be continued.
+SMALL_WARP = (
+    *("--model.fine_width=8", "--model.middle_width=16", "--model.coarse_width=16"),
+    *("--clips.batch_size=2", "--clips.horizon=3", "--clips.first_horizon=0", "--clips.shift=0"),
+    *("--teacher_forcing.schedule=constant", "--teacher_forcing.start=0.5"),
+    *("--optimizer.lr_schedule=constant", "--optimizer.warmup_steps=0"),
+    *("--training.precision=32-true", "--training.validation_clips=2", "--training.film_frames=6"),
+    *("--training.epoch_size=2", "--training.validate_every=1", "--training.max_minutes=0"),
+)
+
+
+def recipes(kind: type[ModelConfig] = CourseConfig) -> dict[str, Recipe]:
     every = {path.stem: recipe_from(read_recipe(path), path.name) for path in FOLDER.glob("*.yaml")}
-    return {n: recipe for n, recipe in every.items() if isinstance(recipe.model, CourseConfig)}
+    return {n: recipe for n, recipe in every.items() if isinstance(recipe.model, kind)}
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))
@@ -39,6 +52,25 @@ def test_a_recipe_trains_resumes_and_is_evaluated_and_reported(
     assert Checkpoint.load(run / "checkpoints/last.safetensors").step == 2
     expected = 4 * model.code_size**2 if model.latent_dim else 0
     assert Run(run).load_model("last").latent_dim == expected
+    is_scored_and_reported(framecast, run)
+
+
+@pytest.mark.parametrize("name", sorted(recipes(WarpConfig)))
+def test_a_warp_recipe_resumes_bit_equal_and_is_evaluated_and_reported(
+    squares: Path, tmp_path: Path, framecast: Command, name: str
+):
+    unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    for run, epochs, resume in ((unbroken, 2, ()), (resumed, 1, ()), (resumed, 2, ("--resume",))):
+        command = ("train", name, "--data", squares, "--out", run, *SMALL_WARP)
+        done = framecast(*command, f"--training.epochs={epochs}", *resume)
+        assert done.code == 0, done.err
+    first, second = (load_file(run / "checkpoints/last.safetensors") for run in (unbroken, resumed))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    is_scored_and_reported(framecast, resumed)
+
+
+def is_scored_and_reported(framecast: Command, run: Path) -> None:
     assert framecast("evaluate", run).code == 0
     assert framecast("report", run).code == 0
     assert (run / "report.html").stat().st_size > 10_000
