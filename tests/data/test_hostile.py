@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from framecast.data.digits import mnist_digits
@@ -63,6 +63,9 @@ def npz() -> bytes:
 
 @FEW
 @given(changes())
+@example([(0.9555250676076104, 65)])  # an unknown zip version
+@example([(0.95703125, 1)])  # an unknown compression
+@example([(0.9561001410437235, 1)])  # a password
 def test_npz(place: Path, where: list[tuple[float, int]]):
     (place / "a.npz").write_bytes(mutate(npz(), where))
     read_all(place / "a.npz", "npz")

@@ -97,7 +97,15 @@ class GroupStore:
             return None
         try:
             return GroupScores.from_file(path)
-        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile):
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            OSError,
+            RuntimeError,
+            zipfile.BadZipFile,
+        ):
             return None
 
     def write(self, number: int, group: GroupScores) -> None:

@@ -31,6 +31,8 @@ from framecast.data.formats.base import (
 from framecast.errors import UserError
 
 MAX_BYTES = 4 * 2**30
+# RuntimeError: an unknown version or compression (NotImplementedError), or a password.
+FAULTS = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 BAIR_CAMERA = "aux1_image"
 STATE_KEYS = ("endeffector_pos", "state")
 LOOKED_AT = 64  # files that may be broken before the first sound one
@@ -124,7 +126,7 @@ def _load(path: Path) -> Arrays:
             return {key: arrays[key] for key in arrays.files}
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except FAULTS as error:
         raise UserError(f"{path} is not a whole npz of plain numbers ({error}).") from None
 
 
