@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
@@ -16,9 +17,12 @@ from framecast.models.warp import LEAST_ERROR, USUAL_ERROR, WarpModel
 from framecast.models.warp_networks import (
     FLOW_UNIT,
     Compositor,
+    MotionDecoder,
     pixel_places,
+    quarters,
     sample,
     sample_sharply,
+    woven,
 )
 from framecast.training.optimizers import build_optimizer
 from framecast.training.settings import OptimizerConfig
@@ -43,12 +47,55 @@ def maps_with(compositor: Compositor, size: int, **values: float) -> Tensor:
     return maps
 
 
+def composed(
+    compositor: Compositor,
+    maps: Tensor,
+    frame: Tensor,
+    context: Tensor,
+    canvas: Tensor,
+    guide: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The compositor told and asked in pictures, maps and frames (B, -, H, W)."""
+    parts = (quarters(maps), frame, quarters(context), quarters(canvas), guide)
+    latest, canvas = compositor(*parts)
+    size = (frame.shape[2], frame.shape[3])
+    return woven(latest, size), woven(canvas, size)
+
+
+def test_quarters_are_those_of_pixel_unshuffle_and_are_woven_back():
+    pictures = torch.rand(2, 3, 8, 6)
+    parts = quarters(pictures)
+    torch.testing.assert_close(parts, functional.pixel_unshuffle(pictures, 2).reshape(2, 3, 48))
+    torch.testing.assert_close(woven(parts, (8, 6)), pictures, rtol=0, atol=0)
+
+
+def test_the_decoder_convolves_features_doubled_to_their_nearest_neighbours():
+    torch.manual_seed(0)
+    decoder = MotionDecoder((8, 16, 24), num_maps=5, depth=1).double()
+    hidden, middle, fine = (
+        torch.randn(2, channels, size, size, dtype=torch.float64)
+        for channels, size in ((24, 4), (16, 8), (8, 16))
+    )
+    condition = torch.randn(2, 16, 1, 1, dtype=torch.float64)
+
+    def joined(coarse: Tensor, beside: Tensor) -> Tensor:
+        return torch.cat([functional.interpolate(coarse, scale_factor=2.0), beside], dim=1)
+
+    features = functional.silu(decoder.norms[0](decoder.middle(joined(hidden, middle))))
+    features = decoder.blocks(features + condition)
+    features = functional.silu(decoder.norms[1](decoder.fine(joined(features, fine))))
+    maps = functional.pixel_shuffle(decoder.head(features), 2)
+    found = decoder(hidden, middle, fine, condition)
+    torch.testing.assert_close(found, features)
+    torch.testing.assert_close(woven(decoder.maps(found), (32, 32)), maps)
+
+
 def test_a_flow_moves_pixels_by_whole_units_exactly():
     compositor = Compositor(num_flows=2, channels=3)
     frame = torch.rand(1, 3, 16, 16)
     unused = torch.zeros_like(frame)
     maps = maps_with(compositor, 16, flow_x=1.0, first=50.0)
-    moved, _ = compositor(maps, frame, unused, unused)
+    moved, _ = composed(compositor, maps, frame, unused, unused)
     shift = int(FLOW_UNIT)
     torch.testing.assert_close(moved[..., :-shift], frame[..., shift:], rtol=0, atol=1e-5)
 
@@ -56,13 +103,13 @@ def test_a_flow_moves_pixels_by_whole_units_exactly():
 def test_masks_choose_among_context_and_canvas_and_the_gate_writes_the_canvas():
     compositor = Compositor(num_flows=2, channels=3)
     frame, context, canvas = torch.rand(3, 1, 3, 16, 16)
-    chosen, kept = compositor(
-        maps_with(compositor, 16, context=50.0, gate=-50.0), frame, context, canvas
+    chosen, kept = composed(
+        compositor, maps_with(compositor, 16, context=50.0, gate=-50.0), frame, context, canvas
     )
     torch.testing.assert_close(chosen, context)
     torch.testing.assert_close(kept, canvas)
-    chosen, written = compositor(
-        maps_with(compositor, 16, canvas=50.0, gate=50.0), frame, context, canvas
+    chosen, written = composed(
+        compositor, maps_with(compositor, 16, canvas=50.0, gate=50.0), frame, context, canvas
     )
     torch.testing.assert_close(chosen, canvas)
     torch.testing.assert_close(written, frame)
@@ -71,7 +118,7 @@ def test_masks_choose_among_context_and_canvas_and_the_gate_writes_the_canvas():
 def test_frames_stay_in_range_whatever_the_maps():
     compositor = Compositor(num_flows=2, channels=3)
     maps = 30 * torch.randn(1, compositor.num_maps, 16, 16)
-    frame, canvas = compositor(maps, *torch.rand(3, 1, 3, 16, 16))
+    frame, canvas = composed(compositor, maps, *torch.rand(3, 1, 3, 16, 16))
     for picture in (frame, canvas):
         assert picture.min() >= -1e-6
         assert picture.max() <= 1 + 1e-6
@@ -95,8 +142,9 @@ def test_a_guide_moves_the_whole_picture():
     frame = torch.rand(1, 3, 16, 16)
     guide = torch.zeros(1, 4, 3)
     guide[:, 0, 0] = 1.0
-    guided, _ = compositor(maps_with(compositor, 16, first=50.0), frame, frame, frame, guide)
-    moved, _ = compositor(maps_with(compositor, 16, first=50.0, flow_x=1.0), frame, frame, frame)
+    pictures = (frame, frame, frame)
+    guided, _ = composed(compositor, maps_with(compositor, 16, first=50.0), *pictures, guide)
+    moved, _ = composed(compositor, maps_with(compositor, 16, first=50.0, flow_x=1.0), *pictures)
     torch.testing.assert_close(guided, moved)
 
 

@@ -38,6 +38,8 @@ from framecast.models.warp_networks import (
     MotionDecoder,
     Refiner,
     SpatialLSTM,
+    quarters,
+    woven,
 )
 from framecast.models.warp_sampler import WarpSampler
 
@@ -51,7 +53,7 @@ class WarpState(RolloutState):
     """Attributes:
     frame: (B, C, H, W) the latest, true or predicted
     context: (B, C, H, W) the last context frame
-    canvas: (B, C, H, W) what was seen before
+    canvas: (B, C, Q) what was seen before, in quarters
     hidden, cell: (B, D, h, w) of the spatial LSTM
     """
 
@@ -119,6 +121,8 @@ class WarpModel(VideoModel[WarpState]):
         num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
         predicted: list[Tensor] = []
         divergences: list[Tensor] = []
+        squared: list[Tensor] = []
+        absolute: list[Tensor] = []
         for step, condition in enumerate(conditions):
             if step < self.num_context:
                 state = replace(state, frame=frames[step], context=frames[step])
@@ -130,9 +134,12 @@ class WarpModel(VideoModel[WarpState]):
             )
             predicted.append(frame)
             divergences.append(divergence)
-        error = torch.stack(predicted) - frames[1:]
-        reconstruction = error.square().mean()
-        sharpness = self.config.absolute_error * error.abs().mean()
+            error = frame - frames[step + 1]
+            squared.append(error.square().mean(dim=(1, 2, 3)))
+            absolute.append(error.abs().mean())
+        of_frames = torch.stack(squared)
+        reconstruction = of_frames.mean()
+        sharpness = self.config.absolute_error * torch.stack(absolute).mean()
         kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
         kl = kl_per_dimension.sum()
         state_error = kl.new_zeros(())
@@ -141,7 +148,6 @@ class WarpModel(VideoModel[WarpState]):
             state_error = (guess - states[1:]).square().mean()
         fit = reconstruction
         if self.config.frame_scale:
-            of_frames = error.square().mean(dim=(2, 3, 4))
             fit = USUAL_ERROR * (of_frames + LEAST_ERROR).log().mean()
         total = fit + sharpness + beta * kl
         per_dimension = kl_per_dimension if self.latent_dim else None
@@ -212,9 +218,11 @@ class WarpModel(VideoModel[WarpState]):
         features = self.decoder(hidden, middle, fine, for_middle)
         maps = self.decoder.maps(features)
         guide = None if self.guide is None else self.guide(condition, hidden)
-        frame, canvas = self.compositor(maps, state.frame, state.context, state.canvas, guide)
+        context = quarters(state.context)
+        latest, canvas = self.compositor(maps, state.frame, context, state.canvas, guide)
         if self.refiner is not None:
-            frame = self.refiner(frame, state.context, features)
+            latest = self.refiner(latest, context, features)
+        frame = woven(latest, (self.spec.height, self.spec.width))
         return frame, replace(state, canvas=canvas, hidden=hidden, cell=cell), divergence
 
     def _latent(
@@ -252,4 +260,4 @@ class WarpModel(VideoModel[WarpState]):
 
     def _initial_state(self, frame: Tensor, robot_state: Tensor | None) -> WarpState:
         zeros = frame.new_zeros(len(frame), self.config.coarse_width, *self.grid)
-        return WarpState(robot_state, frame, frame, frame, zeros, zeros)
+        return WarpState(robot_state, frame, frame, quarters(frame), zeros, zeros)

@@ -4,7 +4,9 @@ Features are normalised in groups of channels (Wu 2018), within a frame, so that
 depend on its batch mates. The first layer is not: there a picture's own contrast is all there is.
 
 Shape letters: B batch, C image channels, H W image, h w = H/8 W/8, F M D fine, middle and coarse
-channels at H/2, H/4 and H/8, L latent channels, K flows.
+channels at H/2, H/4 and H/8, L latent channels, K flows, Q the H W pixels in quarters: of every two
+by two first the upper left ones, then the upper right, the lower left and the lower right ones. So
+the decoder makes the maps, and all but the warping is done at each pixel alone.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from framecast.models.distributions import Gaussian
+from framecast.models.layers import doubling_weight
 
 STRIDE = 8
 FLOW_UNIT = 4.0  # pixels of motion for a network output of 1
@@ -24,6 +27,15 @@ STATIC_LEAD = 2.0  # first logit of the present frame's mask: to begin with, not
 
 def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(16, max(1, channels // 8)), channels)
+
+
+def activated(features: Tensor, norm: nn.Module) -> Tensor:
+    """Normalised, through SiLU, channels last.
+
+    Torch normalises groups several times faster with channels first.
+    """
+    first = features.contiguous(memory_format=torch.contiguous_format)
+    return functional.silu(norm(first).contiguous(memory_format=torch.channels_last))
 
 
 class FrameEncoder(nn.Module):
@@ -40,8 +52,8 @@ class FrameEncoder(nn.Module):
     def forward(self, frame: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pair = torch.cat([frame, context], dim=1).contiguous(memory_format=torch.channels_last)
         fine = functional.silu(self.fine(pair - 0.5))
-        middle = functional.silu(self.norms[0](self.middle(fine)))
-        return fine, middle, functional.silu(self.norms[1](self.coarse(middle)))
+        middle = activated(self.middle(fine), self.norms[0])
+        return fine, middle, activated(self.coarse(middle), self.norms[1])
 
 
 class SpatialLSTM(nn.Module):
@@ -53,7 +65,8 @@ class SpatialLSTM(nn.Module):
         self.norm = _norm(4 * width)
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        gates = self.norm(self.gates(torch.cat([inputs, hidden.to(inputs.dtype)], dim=1)))
+        gates = self.gates(torch.cat([inputs, hidden.to(inputs.dtype)], dim=1))
+        gates = self.norm(gates.contiguous(memory_format=torch.contiguous_format))
         write, keep, show, new = gates.to(cell.dtype).chunk(4, dim=1)
         cell = (keep + 1).sigmoid() * cell + write.sigmoid() * new.tanh()
         return show.sigmoid() * cell.tanh(), cell
@@ -148,13 +161,13 @@ class ResidualBlock(nn.Module):
         self.norm = _norm(width)
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + functional.silu(self.norm(self.convolution(features)))
+        return features + activated(self.convolution(features), self.norm)
 
 
 class MotionDecoder(nn.Module):
     """Hidden state and the encoder's features -> features (B, F, H/2, W/2), and of them the maps.
 
-    `maps` gives the compositor's maps (B, num_maps, H, W).
+    `maps` gives the compositor's maps (B, num_maps, Q).
     """
 
     def __init__(self, widths: tuple[int, int, int], num_maps: int, depth: int = 0) -> None:
@@ -167,18 +180,27 @@ class MotionDecoder(nn.Module):
         self.head = nn.Conv2d(fine, 4 * num_maps, 1)
 
     def forward(self, hidden: Tensor, middle: Tensor, fine: Tensor, condition: Tensor) -> Tensor:
-        features = torch.cat([_doubled(hidden, middle), middle], dim=1)
-        features = functional.silu(self.norms[0](self.middle(features)))
+        features = activated(_of_doubled(self.middle, hidden, middle), self.norms[0])
         features = self.blocks(features + condition.to(features.dtype))
-        features = torch.cat([_doubled(features, fine), fine], dim=1)
-        return functional.silu(self.norms[1](self.fine(features)))
+        return activated(_of_doubled(self.fine, features, fine), self.norms[1])
 
     def maps(self, features: Tensor) -> Tensor:
-        return functional.pixel_shuffle(self.head(features), 2)
+        pixels = features.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+        weight = self.head.weight.flatten(1)
+        assert self.head.bias is not None
+        maps = torch.baddbmm(self.head.bias[:, None], weight.expand(len(pixels), -1, -1), pixels)
+        return maps.view(len(maps), len(weight) // 4, -1)
 
 
-def _doubled(features: Tensor, like: Tensor) -> Tensor:
-    return functional.interpolate(features.to(like.dtype), scale_factor=2.0, mode="nearest")
+def _of_doubled(convolution: nn.Conv2d, coarse: Tensor, fine: Tensor) -> Tensor:
+    """A 3x3 convolution of coarse features doubled in size, joined by features of that size.
+
+    As one transposed convolution of the coarse ones, with fewer than half the products.
+    """
+    num_coarse = coarse.shape[1]
+    weight = doubling_weight(convolution.weight[:, :num_coarse])
+    doubled = functional.conv_transpose2d(coarse, weight, convolution.bias, 2, 1)
+    return doubled + functional.conv2d(fine, convolution.weight[:, num_coarse:], padding=1)
 
 
 class Compositor(nn.Module):
@@ -215,39 +237,50 @@ class Compositor(nn.Module):
         canvas: Tensor,
         guide: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The next frame and the next canvas, both (B, C, H, W) in [0, 1]."""
+        """The next frame and the next canvas, both (B, C, Q) in [0, 1]."""
         count = self.num_flows
         parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
         flow, confidence, logits, new, gate = parts
         if guide is not None:
-            planes = pixel_planes(frame.shape[2], frame.shape[3], frame)
-            flow = flow + torch.einsum("bfp,phw->bfhw", guide.to(frame.dtype), planes)
+            planes = quarters(pixel_planes(frame.shape[2], frame.shape[3], frame)[None])
+            flow = flow + guide.to(frame.dtype) @ planes
         warped, moved = self._warp(frame, flow, confidence)
         logits = torch.cat([logits[:, :count] + moved, logits[:, count:]], dim=1)
-        masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, H, W)
+        masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, Q)
         mixed = (warped * masks[:, :, :count]).sum(dim=2)
         for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
             mixed = torch.addcmul(mixed, still, masks[:, :, place])
-        return mixed, torch.lerp(canvas, frame, gate.sigmoid())
+        return mixed, torch.lerp(canvas, quarters(frame), gate.sigmoid())
 
     def _warp(self, frame: Tensor, flow: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-        """The frame along every flow (B, C, K, H, W), and the confidences that move with it.
+        """The frame along every flow (B, C, K, Q), and the confidences that move with it.
 
-        The frame is sampled once, on a grid K times as tall, instead of being copied K times.
+        The frame is sampled once, at K times as many places, instead of being copied K times.
         """
-        (batch_size, channels, height, width), count = frame.shape, self.num_flows
-        steps = flow.reshape(batch_size, count, 2, height, width).permute(0, 1, 3, 4, 2)
-        unit = frame.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
-        places = torch.addcmul(pixel_places(height, width, frame), steps, unit)
+        (batch_size, _, height, width), count = frame.shape, self.num_flows
+        unit = frame.new_tensor([[2 * FLOW_UNIT / width], [2 * FLOW_UNIT / height]])
+        centres = quarters(pixel_places(height, width, frame).permute(0, 3, 1, 2))
+        places = torch.addcmul(centres, flow.view(batch_size, count, 2, -1), unit)
+        places = places.transpose(2, 3).contiguous()
         pixels = sample_sharply if self.sharp else sample
-        warped = pixels(frame, places.reshape(batch_size, count * height, width, 2))
-        moved = sample(
-            confidence.reshape(-1, 1, height, width), places.reshape(-1, height, width, 2)
-        )
-        return (
-            warped.view(batch_size, channels, count, height, width),
-            moved.view(batch_size, count, height, width),
-        )
+        warped = pixels(frame, places)
+        sources = woven(confidence, (height, width)).view(-1, 1, height, width)
+        moved = sample(sources, places.view(len(sources), 1, -1, 2))
+        return warped, moved.view(batch_size, count, -1)
+
+
+def quarters(pictures: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, Q): pixel_unshuffle, as a copy, which is faster."""
+    batch_size, channels, height, width = pictures.shape
+    parts = pictures.reshape(batch_size, channels, height // 2, 2, width // 2, 2)
+    return parts.permute(0, 1, 3, 5, 2, 4).reshape(batch_size, channels, -1)
+
+
+def woven(quarters: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, Q) -> (B, C, H, W)."""
+    height, width = size
+    parts = quarters.view(*quarters.shape[:2], 2, 2, height // 2, width // 2)
+    return parts.permute(0, 1, 4, 2, 5, 3).reshape(*quarters.shape[:2], height, width)
 
 
 def sample(pictures: Tensor, places: Tensor) -> Tensor:
@@ -268,18 +301,18 @@ def sample_sharply(pictures: Tensor, places: Tensor) -> Tensor:
 
 def _filled(pictures: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, 2 H, 2 W): every pixel, right of it and below what lies between."""
-    height, width = pictures.shape[2:]
-    padded = functional.pad(pictures, (1, 2, 0, 0), mode="replicate")
-    between = _between(*(padded[..., shift : shift + width] for shift in range(4)))
-    wide = torch.stack([pictures, between], dim=-1).flatten(3)
-    padded = functional.pad(wide, (0, 0, 1, 2), mode="replicate")
-    between = _between(*(padded[..., shift : shift + height, :] for shift in range(4)))
-    return torch.stack([wide, between], dim=3).flatten(2, 3).clamp(0, 1)
+    down, across = (_filling(side, pictures) for side in pictures.shape[2:])
+    with torch.autocast(pictures.device.type, enabled=False):
+        filled: Tensor = down @ pictures @ across.T
+    return filled.clamp(0, 1)
 
 
-def _between(before: Tensor, left: Tensor, right: Tensor, after: Tensor) -> Tensor:
-    """Half way between two neighbours, of a cubic through four."""
-    return (9 * (left + right) - (before + after)) / 16
+def _filling(side: int, like: Tensor) -> Tensor:
+    """(2 side, side): every number, and half way to the next the value of a cubic through four."""
+    number = torch.eye(side, dtype=like.dtype, device=like.device)
+    padded = torch.cat([number[:1], number, number[-1:], number[-1:]])
+    between = (9 * (padded[1:-2] + padded[2:-1]) - (padded[:-3] + padded[3:])) / 16
+    return torch.stack([number, between], dim=1).flatten(0, 1)
 
 
 def pixel_planes(height: int, width: int, like: Tensor) -> Tensor:
@@ -297,7 +330,7 @@ def pixel_places(height: int, width: int, like: Tensor) -> Tensor:
 
 
 class Refiner(nn.Module):
-    """Corrects the mixed frame (B, C, H, W) where warping has blurred or torn it.
+    """Corrects the mixed frame (B, C, Q) where warping has blurred or torn it.
 
     It sees the frame and the last context frame, four pixels at a time, and the decoder's features.
     """
@@ -311,8 +344,9 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.correction.bias)
 
     def forward(self, frame: Tensor, context: Tensor, features: Tensor) -> Tensor:
-        pair = functional.pixel_unshuffle(torch.cat([frame, context], dim=1) - 0.5, 2)
-        seen = torch.cat([pair.to(features.dtype), features], dim=1)
+        pair = (torch.cat([frame, context], dim=1) - 0.5).to(features.dtype)
+        seen = torch.cat([pair.view(len(pair), -1, *features.shape[2:]), features], dim=1)
+        seen = seen.contiguous(memory_format=torch.channels_last)
         correction = self.correction(functional.silu(self.hidden(seen)))
-        correction = functional.pixel_shuffle(correction, 2)
-        return (frame + correction.to(frame.dtype)).clamp(0, 1)
+        refined: Tensor = frame + correction.reshape(frame.shape).to(frame.dtype)
+        return refined.clamp(0, 1)

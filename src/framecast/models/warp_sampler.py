@@ -36,8 +36,10 @@ from framecast.models.warp_networks import (
     SpatialLSTM,
     pixel_places,
     pixel_planes,
+    quarters,
     sample,
     sample_sharply,
+    woven,
 )
 
 if TYPE_CHECKING:
@@ -97,10 +99,10 @@ class WarpSampler(Sampler[WarpSamplerState]):
         return WarpSamplerState(
             state.robot_state,
             state.frame,
-            _quarters(state.frame),
-            _quarters(state.context),
+            quarters(state.frame),
+            quarters(state.context),
             self.encoder.context_code(state.context),
-            _quarters(state.canvas),
+            state.canvas,
             _channels_last(state.hidden.to(self.dtype)),
             state.cell.flatten(2),
         )
@@ -130,7 +132,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         latest, canvas = self.compositor(features, state, guide)
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
-        frame = self.compositor.woven(latest)
+        frame = woven(latest, self.compositor.size)
         standard = self.model.next_robot_state(state.robot_state, action, robot_state)
         state = replace(
             state,
@@ -246,7 +248,7 @@ class _Compositor:
         self.flow_bias, self.rest_bias = bias.tensor_split([self.num_flow_maps])
         self.sharp = compositor.sharp
         self.guide_unit = _flow_unit(size, bias).repeat(self.count)[:, None]
-        self.planes = _quarters(pixel_planes(*size, like=bias)[None])
+        self.planes = quarters(pixel_planes(*size, like=bias)[None])
 
     def __call__(
         self, features: Tensor, state: WarpSamplerState, guide: Tensor | None
@@ -280,16 +282,10 @@ class _Compositor:
         """The frame along every flow (B, C, K, Q), and the confidences that move with it."""
         batch_size, _, num_pixels = places.shape
         by_flow = places.view(batch_size, self.count, 2, num_pixels).transpose(2, 3)
-        sources = self.woven(confidence).view(-1, 1, *self.size)
+        sources = woven(confidence, self.size).view(-1, 1, *self.size)
         moved = sample(sources, by_flow.reshape(-1, 1, num_pixels, 2))
         pixels = sample_sharply if self.sharp else sample
         return pixels(frame, by_flow), moved.view(batch_size, self.count, num_pixels)
-
-    def woven(self, quarters: Tensor) -> Tensor:
-        """(B, C, Q) -> (B, C, H, W): pixel_shuffle, as a copy, which is faster."""
-        height, width = self.size
-        parts = quarters.view(*quarters.shape[:2], 2, 2, height // 2, width // 2)
-        return parts.permute(0, 1, 4, 2, 5, 3).reshape(*quarters.shape[:2], height, width)
 
 
 def _scaled_head(
@@ -306,7 +302,7 @@ def _scaled_head(
     bias = scale * head.bias.detach().view(compositor.num_maps, 4, 1)
     bias = bias.repeat(1, 1, height * width // 4).flatten(1)
     centres = pixel_places(height, width, bias).permute(0, 3, 1, 2)
-    bias[: 2 * count] += _quarters(centres)[0].repeat(count, 1)
+    bias[: 2 * count] += quarters(centres)[0].repeat(count, 1)
     return weight.flatten(0, 1), bias
 
 
@@ -322,12 +318,6 @@ def _activated(features: Tensor, norm: nn.Module) -> Tensor:
         return functional.silu(norm(features), inplace=True)
     first = features.contiguous(memory_format=torch.contiguous_format)
     return _channels_last(functional.silu(norm(first), inplace=True))
-
-
-def _quarters(pictures: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, Q)."""
-    quarters = functional.pixel_unshuffle(pictures, 2)
-    return quarters.reshape(len(pictures), pictures.shape[1], -1)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
