@@ -13,6 +13,7 @@ from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
 from framecast.models.conditioning import CHANGE_SCALE
 from framecast.models.config import WarpConfig
+from framecast.models.latent_flows import energy_score
 from framecast.models.warp import LEAST_ERROR, USUAL_ERROR, WarpModel
 from framecast.models.warp_networks import (
     FLOW_UNIT,
@@ -24,8 +25,6 @@ from framecast.models.warp_networks import (
     sample_sharply,
     woven,
 )
-from framecast.training.optimizers import build_optimizer
-from framecast.training.settings import OptimizerConfig
 from tests.conftest import vector
 
 SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=8, coarse_width=8)
@@ -198,15 +197,35 @@ def test_frames_with_a_scale_of_their_own_count_by_the_logarithm_of_their_error(
     torch.testing.assert_close(both, (easy + hard) / 2)
 
 
-def test_an_added_latent_is_left_to_adam(spec: ClipSpec):
-    model = build(spec, latent_added=True)
-    assert model.lstm.gates.in_channels == build(spec).lstm.gates.in_channels - 1
-    matrices, left = build_optimizer(OptimizerConfig(name="muon"), model).param_groups
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    parts = {names[parameter].split(".")[0] for parameter in left["params"]}
-    assert parts == {"prior", "posterior", "latent_entry"}
-    trained = [parameter for parameter in names if parameter.requires_grad]
-    assert len(matrices["params"]) + len(left["params"]) == len(trained)
+def with_latent(model: WarpModel, spec: ClipSpec) -> WarpModel:
+    """The same model, of double precision, with flows that a latent weighs."""
+    torch.manual_seed(1)
+    config = dataclasses.replace(model.config, latent_channels=2, latent_flows=True)
+    corrected = WarpModel(config, spec, num_context=2).double()
+    corrected.load_state_dict(model.state_dict(), strict=False)
+    return corrected
+
+
+def test_latent_flows_of_zero_change_nothing(spec: ClipSpec, clip: Clip):
+    plain = build(spec, latent_channels=0, refiner_width=8, depth=1).double().eval()
+    corrected = with_latent(plain, spec).eval()
+    frames = plain.predict(clip, 2, None, True)
+    torch.testing.assert_close(corrected.predict(clip, 2, None, True), frames, rtol=0, atol=0)
+    noise = torch.randn(len(frames), clip.batch_size, corrected.latent_dim, dtype=torch.float64)
+    assert not torch.allclose(corrected.predict(clip, 2, noise, True), frames)
+
+
+def test_latent_flows_are_trained_on_two_rollouts_by_the_energy_score(spec: ClipSpec, clip: Clip):
+    model = with_latent(build(spec, latent_channels=0).double(), spec).eval()
+    shape = (clip.num_frames - 1, clip.batch_size)
+    noise = torch.randn(*shape, model.latent_dim, dtype=torch.float64)
+    loss = model.loss(clip, 0.0, torch.zeros(shape, dtype=torch.bool), noise)
+    samples = [model.predict(clip, 2, n[1:], True) for n in (noise, noise.roll(1, dims=1))]
+    true = clip.float_frames(torch.float64)[2:]
+    torch.testing.assert_close(loss.total, energy_score(*samples, true).mean(), check_dtype=False)
+    loss.total.backward()
+    assert model.latent_flows is not None
+    assert all(parameter.grad is not None for parameter in model.latent_flows.parameters())
 
 
 def test_sides_that_cannot_be_halved_three_times_are_refused(spec: ClipSpec):

@@ -65,7 +65,7 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"sharp_sampling": True}, (24, 40, 3)),
         ({"guided_flows": True}, (24, 40, 3)),
         ({"refiner_width": 8}, (24, 40, 3)),
-        ({"latent_added": True}, (24, 40, 3)),
+        ({"latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
     ],
 )
 @torch.no_grad()

@@ -59,9 +59,14 @@ def test_a_recipe_trains_resumes_and_is_evaluated_and_reported(
 def test_a_warp_recipe_resumes_bit_equal_and_is_evaluated_and_reported(
     squares: Path, tmp_path: Path, framecast: Command, name: str
 ):
-    unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    unbroken, resumed, begun = (tmp_path / run for run in ("unbroken", "resumed", "begun"))
+    sizes = SMALL_WARP
+    if recipes(WarpConfig)[name].training.only_new_parts:
+        backbone = ("--out", begun, "--model.latent_channels=0", "--training.epochs=1", *SMALL_WARP)
+        assert framecast("train", "warp", "--data", squares, *backbone).code == 0
+        sizes = (*SMALL_WARP, f"--training.start_from={begun}")
     for run, epochs, resume in ((unbroken, 2, ()), (resumed, 1, ()), (resumed, 2, ("--resume",))):
-        command = ("train", name, "--data", squares, "--out", run, *SMALL_WARP)
+        command = ("train", name, "--data", squares, "--out", run, *sizes)
         done = framecast(*command, f"--training.epochs={epochs}", *resume)
         assert done.code == 0, done.err
     first, second = (load_file(run / "checkpoints/last.safetensors") for run in (unbroken, resumed))

@@ -125,10 +125,6 @@ class VideoModel(nn.Module, ABC, Generic[State]):
         self.num_context = num_context
         self.latent_dim = latent_dim
 
-    def small_gradient_modules(self) -> list[nn.Module]:
-        """Parts whose gradients are mostly noise, as a latent's are: Muon leaves them to Adam."""
-        return []
-
     @abstractmethod
     def loss(self, clip: Clip, beta: float, feed_truth: Tensor, noise: Tensor) -> Loss:
         """The training loss of a batch of clips.

@@ -158,8 +158,10 @@ class WarpConfig(ModelConfig):
         frame_scale: the logarithm of every frame's squared error instead of the error, as of a
             Gaussian with a sigma of its own for every frame (Rybkin 2021): frames that are easy
             count as much as those that are not.
-        latent_added: the latent is added to the features of the recurrent state and of the decoder
-            by layers of its own, which Muon leaves to Adam, instead of being joined to the former.
+        latent_flows: the latent is `latent_channels` numbers that weigh flow fields, trained by the
+            energy score on the model's own rollouts; zero, the prior's mean, is what the model
+            predicts without one. For a model that was trained without a latent
+            (`training.start_from`), whose parts then stay as they are.
         depth: residual blocks at a quarter of the size, where the decoder has been told the
             condition.
         sharp_sampling: warps from a frame that a cubic filter has doubled in size, instead of
@@ -179,7 +181,7 @@ class WarpConfig(ModelConfig):
     prior_share: float = 0.5
     absolute_error: float = 0.1
     frame_scale: bool = False
-    latent_added: bool = False
+    latent_flows: bool = False
     depth: int = 0
     sharp_sampling: bool = False
     guided_flows: bool = False

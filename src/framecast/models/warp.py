@@ -8,7 +8,8 @@ carries a confidence that is predicted where a thing is and moves with it, so th
 moving thing need not be guessed at the place where it will be. State and latent are spatial (as in
 Villegas 2019); the prior is learned. warp_networks.py holds the parts.
 
-Trained on its own rollouts. Without latent channels it is its own deterministic twin.
+Trained on its own rollouts. Without latent channels it is its own deterministic twin, which can be
+given samples afterwards (latent_flows.py).
 
 Shape letters: T frames, K context frames, B batch, C H W image, A action, S state, N condition,
 L latent channels, Z latent numbers (L h w), D coarse channels at h w = H/8 W/8.
@@ -27,13 +28,13 @@ from framecast.errors import UserError
 from framecast.models.base import Loss, RolloutState, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import WarpConfig
+from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.warp_networks import (
     STRIDE,
     Compositor,
     ConditionEmbedding,
     FlowGuide,
     FrameEncoder,
-    LatentEntry,
     LatentHead,
     MotionDecoder,
     Refiner,
@@ -55,6 +56,7 @@ class WarpState(RolloutState):
     context: (B, C, H, W) the last context frame
     canvas: (B, C, Q) what was seen before, in quarters
     hidden, cell: (B, D, h, w) of the spatial LSTM
+    latent: (B, J) the latest of `latent_flows`; None before the first that was drawn
     """
 
     frame: Tensor
@@ -62,6 +64,7 @@ class WarpState(RolloutState):
     canvas: Tensor
     hidden: Tensor
     cell: Tensor
+    latent: Tensor | None = None
 
 
 class WarpModel(VideoModel[WarpState]):
@@ -69,7 +72,9 @@ class WarpModel(VideoModel[WarpState]):
 
     def __init__(self, config: WarpConfig, spec: ClipSpec, num_context: int) -> None:
         height, width = spec.height // STRIDE, spec.width // STRIDE
-        super().__init__(spec, num_context, config.latent_channels * height * width)
+        channels = 0 if config.latent_flows else config.latent_channels
+        count = config.latent_channels if config.latent_flows else 0
+        super().__init__(spec, num_context, channels * height * width + count)
         if spec.height % STRIDE or spec.width % STRIDE:
             raise UserError(
                 f"The warp model takes frames whose sides are multiples of {STRIDE}, got "
@@ -82,8 +87,7 @@ class WarpModel(VideoModel[WarpState]):
         self.encoder = FrameEncoder(spec.channels, widths)
         self.place = nn.Parameter(0.02 * torch.randn(1, widths[2], height, width))
         self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
-        joined = 0 if config.latent_added else config.latent_channels
-        self.lstm = SpatialLSTM(widths[2] + joined, widths[2])
+        self.lstm = SpatialLSTM(widths[2] + channels, widths[2])
         self.compositor = Compositor(config.num_flows, spec.channels, config.sharp_sampling)
         self.decoder = MotionDecoder(widths, self.compositor.num_maps, config.depth)
         self.compositor.initialise(self.decoder.head)
@@ -96,23 +100,18 @@ class WarpModel(VideoModel[WarpState]):
             if config.refiner_width
             else None
         )
-        if config.latent_channels:
-            self.prior = LatentHead(2 * widths[2], config.latent_channels)
-            self.posterior = LatentHead(2 * widths[2], config.latent_channels)
-        added = config.latent_added and config.latent_channels > 0
-        self.latent_entry = LatentEntry(config.latent_channels, widths) if added else None
+        self.prior = LatentHead(2 * widths[2], channels) if channels else None
+        self.posterior = LatentHead(2 * widths[2], channels) if channels else None
+        self.latent_flows = LatentFlows(widths[0], widths[2], count) if count else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def uses_states(self) -> bool:
         return self.conditioner.state is not None
 
-    def small_gradient_modules(self) -> list[nn.Module]:
-        if self.latent_entry is None:
-            return []
-        return [self.prior, self.posterior, self.latent_entry]
-
     def loss(self, clip: Clip, beta: float, feed_truth: Tensor, noise: Tensor) -> Loss:
+        if self.latent_flows is not None:
+            return self._energy_loss(clip, noise)
         frames = clip.float_frames(self.dtype)
         states = self.conditioner.standard_states(clip.states)
         conditions = self.conditioner(clip.actions, None if states is None else states[:-1])
@@ -142,16 +141,39 @@ class WarpModel(VideoModel[WarpState]):
         sharpness = self.config.absolute_error * torch.stack(absolute).mean()
         kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
         kl = kl_per_dimension.sum()
-        state_error = kl.new_zeros(())
-        if states is not None:
-            guess = self.conditioner.next_state(states[:-1], clip.actions)
-            state_error = (guess - states[1:]).square().mean()
         fit = reconstruction
         if self.config.frame_scale:
             fit = USUAL_ERROR * (of_frames + LEAST_ERROR).log().mean()
         total = fit + sharpness + beta * kl
         per_dimension = kl_per_dimension if self.latent_dim else None
-        return Loss(total, reconstruction, kl, state_error, per_dimension)
+        return Loss(total, reconstruction, kl, self._state_error(clip), per_dimension)
+
+    def _energy_loss(self, clip: Clip, noise: Tensor) -> Loss:
+        """Two samples of every clip, rolled out as when predicting; the second has the noise of
+        the clip's neighbour in the batch."""
+        context = self.num_context
+        frames, states = clip.float_frames(self.dtype), clip.states
+        past, future = (None, None) if states is None else (states[:context], states[context:])
+        state = self.observe(frames[:context], clip.actions[: context - 1], past)
+        both = torch.stack([noise, noise.roll(1, dims=1)], dim=2)[context - 1 :]
+        samples = self.rollout(
+            state.repeat(2),
+            clip.actions[context - 1 :].repeat_interleave(2, dim=1),
+            both.flatten(1, 2),
+            None if future is None else future.repeat_interleave(2, dim=1),
+        )
+        samples = samples.view(len(samples), -1, 2, *samples.shape[2:])
+        true = frames[context:]
+        score = energy_score(samples[:, :, 0], samples[:, :, 1], true).mean()
+        error = (samples - true[:, :, None]).square().mean()
+        return Loss(score, error, score.new_zeros(()), self._state_error(clip))
+
+    def _state_error(self, clip: Clip) -> Tensor:
+        states = self.conditioner.standard_states(clip.states)
+        if states is None:
+            return torch.zeros((), device=clip.actions.device)
+        guess = self.conditioner.next_state(states[:-1], clip.actions)
+        return (guess - states[1:]).square().mean()
 
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> WarpState:
         frames = frames.to(self.dtype)
@@ -209,21 +231,19 @@ class WarpModel(VideoModel[WarpState]):
         for_coarse, for_middle = self.embed_condition(condition)
         coarse = coarse + for_coarse + self.place
         latent, divergence = self._latent(coarse, state.hidden, noise, next_code, num_prior)
-        if self.latent_entry is None:
-            joined = torch.cat([coarse, latent], dim=1)
-        else:
-            for_lstm, for_decoder = self.latent_entry(latent.to(coarse.dtype))
-            joined, for_middle = coarse + for_lstm, for_middle + for_decoder
+        joined = torch.cat([coarse, latent], dim=1)
         hidden, cell = self.lstm(joined, state.hidden, state.cell)
         features = self.decoder(hidden, middle, fine, for_middle)
+        weights, offset = self._flow_offset(features, hidden, state.latent, noise)
         maps = self.decoder.maps(features)
         guide = None if self.guide is None else self.guide(condition, hidden)
         context = quarters(state.context)
-        latest, canvas = self.compositor(maps, state.frame, context, state.canvas, guide)
+        latest, canvas = self.compositor(maps, state.frame, context, state.canvas, guide, offset)
         if self.refiner is not None:
             latest = self.refiner(latest, context, features)
         frame = woven(latest, (self.spec.height, self.spec.width))
-        return frame, replace(state, canvas=canvas, hidden=hidden, cell=cell), divergence
+        state = replace(state, canvas=canvas, hidden=hidden, cell=cell, latent=weights)
+        return frame, state, divergence
 
     def _latent(
         self,
@@ -233,10 +253,11 @@ class WarpModel(VideoModel[WarpState]):
         next_code: Tensor | None,
         num_prior: int,
     ) -> tuple[Tensor, Tensor]:
+        """The spatial latent (B, L, h, w), of no channels where there is none."""
         batch_size = len(coarse)
-        if not self.latent_dim:
+        if self.prior is None or self.posterior is None:
             empty = coarse.new_zeros(batch_size, 0, *self.grid)
-            return empty, hidden.new_zeros(batch_size, 0)
+            return empty, hidden.new_zeros(batch_size, self.latent_dim)
         prior = self.prior(torch.cat([coarse, hidden.to(coarse.dtype)], dim=1))
         chosen, divergence = prior, prior.mean.new_zeros(batch_size, self.latent_dim)
         if next_code is not None:
@@ -249,10 +270,20 @@ class WarpModel(VideoModel[WarpState]):
             latent = torch.cat([prior.mean[:num_prior], latent[num_prior:]])
         return latent, divergence
 
+    def _flow_offset(
+        self, features: Tensor, hidden: Tensor, before: Tensor | None, noise: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The latent (B, J) of `latent_flows`, and what it adds to every flow (B, 2, Q)."""
+        if self.latent_flows is None or (before is None and noise is None):
+            return None, None
+        prior = self.latent_flows.prior(hidden, before)
+        latent = prior.mean if noise is None else prior.sample(noise.to(self.dtype))
+        return latent, self.latent_flows.offset(latent, self.latent_flows.fields(features))
+
     def _codes(self, frames: Tensor, context: Tensor) -> Tensor:
         """Coarse features (T - 1, B, D, h, w) of the true next frames, for the posterior."""
         num_steps, batch_size = frames.shape[:2]
-        if not self.latent_dim or not num_steps:
+        if self.posterior is None or not num_steps:
             return frames.new_zeros(num_steps, 0)
         sources = torch.stack([context[min(step, len(context) - 1)] for step in range(num_steps)])
         coarse: Tensor = self.encoder(frames.flatten(0, 1), sources.flatten(0, 1))[2]

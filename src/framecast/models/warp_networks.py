@@ -84,24 +84,11 @@ class LatentHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Gaussian:
-        mean, raw = _full(self.layers(features)).chunk(2, dim=1)
+        mean, raw = full(self.layers(features)).chunk(2, dim=1)
         return Gaussian.from_raw(mean, raw)
 
 
-class LatentEntry(nn.Module):
-    """A latent (B, L, h, w) -> what it adds to the features (B, D, h, w) and (B, M, 2 h, 2 w)."""
-
-    def __init__(self, channels: int, widths: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.to_coarse = nn.Conv2d(channels, widths[2], 3, padding=1)
-        self.to_middle = nn.Conv2d(channels, widths[1], 3, padding=1)
-
-    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        middle = functional.interpolate(self.to_middle(latent), scale_factor=2.0, mode="bilinear")
-        return self.to_coarse(latent), middle
-
-
-def _full(tensor: Tensor) -> Tensor:
+def full(tensor: Tensor) -> Tensor:
     """In no less than single precision."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
@@ -207,7 +194,7 @@ class Compositor(nn.Module):
     """Maps -> the next frame: a masked sum of K warped frames, context, canvas and new pixels.
 
     With `sharp` the frame is warped as `sample_sharply` does. A guide (B, 2 K, 3) of FlowGuide is
-    added to the flows.
+    added to the flows, and an offset (B, 2, Q) to each of them.
 
     The maps are, in this order: 2 K flow components in units of FLOW_UNIT pixels, K confidences at
     the places things come from, K + 3 mask logits at the places they go to, C logits of new
@@ -236,6 +223,7 @@ class Compositor(nn.Module):
         context: Tensor,
         canvas: Tensor,
         guide: Tensor | None = None,
+        offset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The next frame and the next canvas, both (B, C, Q) in [0, 1]."""
         count = self.num_flows
@@ -244,6 +232,8 @@ class Compositor(nn.Module):
         if guide is not None:
             planes = quarters(pixel_planes(frame.shape[2], frame.shape[3], frame)[None])
             flow = flow + guide.to(frame.dtype) @ planes
+        if offset is not None:
+            flow = flow + offset.repeat(1, count, 1)
         warped, moved = self._warp(frame, flow, confidence)
         logits = torch.cat([logits[:, :count] + moved, logits[:, count:]], dim=1)
         masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, Q)

@@ -2,17 +2,14 @@
 
 What differs from warp.py, which stays the reference that the tests compare with:
 
-- Weights are converted once, not at every step.
+- Weights are converted once, not at every step, those of doubled features too.
 - What the encoder's first layer makes of the context frame is kept in the state.
-- A convolution of doubled features is one transposed convolution of the features themselves, with
-  fewer than half the products.
-- The maps stay as the head makes them, in the four interleaved quarters of the picture that
-  pixel_shuffle would weave together. All that follows but the warping is done at each pixel alone,
-  so context and canvas are kept in quarters too, and only the new frame is woven.
+- Pictures stay in quarters from one step to the next; only the new frame is woven.
 - Scales and pixel places are part of the head's weights and bias.
 
 Shape letters: B batch, C image channels, H W image, h w = H/8 W/8, Q quarters' pixels (H W, quarter
-by quarter), D coarse channels, K flows, L latent channels, A action, S state, Z latent numbers.
+by quarter), D coarse channels, K flows, L latent channels, A action, S state, Z latent
+numbers, J those of `latent_flows`.
 """
 
 from __future__ import annotations
@@ -58,6 +55,7 @@ class WarpSamplerState(RolloutState):
     canvas: (B, C, Q) what was seen before
     hidden: (B, D, h, w) of the spatial LSTM, in the convolutions' precision
     cell: (B, D, h w)
+    latent: (B, J) the latest of `latent_flows`; None before the first that was drawn
     """
 
     frame: Tensor
@@ -67,6 +65,7 @@ class WarpSamplerState(RolloutState):
     canvas: Tensor
     hidden: Tensor
     cell: Tensor
+    latent: Tensor | None
 
 
 class WarpSampler(Sampler[WarpSamplerState]):
@@ -79,8 +78,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         self.dtype = torch.bfloat16 if bfloat16 else model.dtype
         converted = copy.deepcopy(model).to(self.dtype).requires_grad_(False)
         self.encoder = _Encoder(converted.encoder)
-        self.prior = converted.prior if model.latent_dim else None
-        self.latent_entry = converted.latent_entry
+        self.prior = converted.prior
+        self.latent_flows, self.fields_of = model.latent_flows, converted.latent_flows
         self.lstm = converted.lstm
         self.decoder = _Decoder(converted.decoder)
         self.guide = model.guide
@@ -105,6 +104,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             state.canvas,
             _channels_last(state.hidden.to(self.dtype)),
             state.cell.flatten(2),
+            state.latent,
         )
 
     @torch.no_grad()
@@ -120,16 +120,12 @@ class WarpSampler(Sampler[WarpSamplerState]):
         fine, middle, coarse = self.encoder(state.frame, state.context_code)
         coarse = coarse.add_(for_coarse + self.model.place)
         latent = self._latent(coarse, state.hidden, noise)
-        if self.latent_entry is None:
-            inputs = torch.cat([coarse, latent, state.hidden], dim=1)
-        else:
-            for_lstm, for_decoder = self.latent_entry(latent)
-            inputs = torch.cat([coarse.add_(for_lstm), state.hidden], dim=1)
-            for_middle = for_middle + for_decoder
+        inputs = torch.cat([coarse, latent, state.hidden], dim=1)
         hidden, cell = _lstm_step(self.lstm, inputs, state.cell)
         features = self.decoder(hidden, middle, fine, for_middle)
         guide = None if self.guide is None else self.guide(condition, hidden)
-        latest, canvas = self.compositor(features, state, guide)
+        flows, offset = self._latent_flows(features, hidden, state.latent, noise)
+        latest, canvas = self.compositor(features, state, guide, offset)
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
         frame = woven(latest, self.compositor.size)
@@ -142,6 +138,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             canvas=canvas,
             hidden=hidden,
             cell=cell,
+            latent=flows,
         )
         return frame, state
 
@@ -152,6 +149,17 @@ class WarpSampler(Sampler[WarpSamplerState]):
         prior = self.prior(torch.cat([coarse, hidden], dim=1))
         latent = prior.mean if noise is None else prior.sample(noise.view_as(prior.mean))
         return _channels_last(latent.to(coarse.dtype))
+
+    def _latent_flows(
+        self, features: Tensor, hidden: Tensor, before: Tensor | None, noise: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The latent (B, J) that weighs flow fields, and what it adds to every flow (B, 2, Q)."""
+        if self.latent_flows is None or (before is None and noise is None):
+            return None, None
+        assert self.fields_of is not None
+        prior = self.latent_flows.prior(hidden, before)
+        latent = prior.mean if noise is None else prior.sample(noise)
+        return latent, self.latent_flows.offset(latent, self.fields_of.fields(features))
 
     def _refined(self, latest: Tensor, context: Tensor, features: Tensor) -> Tensor:
         """Refiner in quarters, which is how it sees pictures anyhow: (B, C, Q)."""
@@ -247,11 +255,16 @@ class _Compositor:
         self.flow_weight, self.rest_weight = weight.to(dtype).tensor_split([num_flow_rows])
         self.flow_bias, self.rest_bias = bias.tensor_split([self.num_flow_maps])
         self.sharp = compositor.sharp
-        self.guide_unit = _flow_unit(size, bias).repeat(self.count)[:, None]
+        self.offset_unit = _flow_unit(size, bias)[:, None]
+        self.guide_unit = self.offset_unit.repeat(self.count, 1)
         self.planes = quarters(pixel_planes(*size, like=bias)[None])
 
     def __call__(
-        self, features: Tensor, state: WarpSamplerState, guide: Tensor | None
+        self,
+        features: Tensor,
+        state: WarpSamplerState,
+        guide: Tensor | None,
+        offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The next frame and the next canvas, both (B, C, Q)."""
         count = self.count
@@ -259,6 +272,8 @@ class _Compositor:
         if guide is not None:
             guide = guide.to(places.dtype) * self.guide_unit
             places.baddbmm_(guide, self.planes.expand(len(guide), -1, -1))
+        if offset is not None:
+            places += (offset.to(places.dtype) * self.offset_unit).repeat(1, count, 1)
         rest = self._maps(features, self.rest_weight, self.rest_bias)
         confidence, logits, new, gate = torch.split(rest, self.parts, dim=1)
         warped, moved = self._warp(state.frame, places, confidence)

@@ -21,6 +21,7 @@ from lightning.pytorch import Callback, Trainer
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.errors import UserError
+from framecast.models.base import VideoModel
 from framecast.models.norms import synchronise_norms
 from framecast.training.callbacks import (
     Agreement,
@@ -38,6 +39,7 @@ from framecast.training.module import TrainingModule
 from framecast.training.recipe import Recipe
 from framecast.training.runs import Checkpoint, Run, build_model, load_weights
 from framecast.training.settings import TrainingConfig
+from framecast.training.starting import freeze_taken, spec_to_start_from, take_weights
 from framecast.training.states import fit_states
 
 
@@ -73,11 +75,13 @@ def start(
     devices = devices or Devices()
     devices.require_shares(recipe.clips.batch_size, recipe.training.accumulate)
     training, validation = _windows(recipe, dataset)
-    model = build_model(recipe, training.store.spec)
-    fit_states(model, training.store)
+    spec = spec_to_start_from(recipe, training.store.spec, dataset)
+    model = build_model(recipe, spec)
+    _first_weights(model, recipe, training.store)
+    freeze_taken(model, recipe)
     run = Run(folder)
     if is_first_process():
-        run = Run.create(folder, recipe, dataset, training.store.spec)
+        run = Run.create(folder, recipe, dataset, spec)
     module = TrainingModule(model, recipe, training, validation)
     return _fit(module, run, History(), report, devices)
 
@@ -99,12 +103,21 @@ def resume(
     model = build_model(recipe, run.spec())
     begun = run.checkpoint_file("last").exists()
     if not begun:
-        fit_states(model, training.store)
+        _first_weights(model, recipe, training.store)
+    freeze_taken(model, recipe)
     module = TrainingModule(model, recipe, training, validation)
     history = _restore(module, run) if begun else History()
     if is_first_process():
         run.write_recipe(recipe)
     return _fit(module, run, history, report, devices)
+
+
+def _first_weights(model: VideoModel[Any], recipe: Recipe, store: EpisodeStore) -> None:
+    """Beyond those of its seed: of the run it starts from, or its rule of the robot's state."""
+    if recipe.training.start_from:
+        take_weights(model, recipe)
+    else:
+        fit_states(model, store)
 
 
 def _restore(module: TrainingModule, run: Run) -> History:
@@ -138,7 +151,7 @@ def _require_same_recipe(before: Recipe, now: Recipe, folder: Path) -> None:
                 f"{folder} was trained with {section} = {old[section]}, not {new[section]}. "
                 "Resume with the settings it has, or choose another --out."
             )
-    for setting in ("epoch_size", "accumulate", "average_decay"):
+    for setting in ("start_from", "only_new_parts", "epoch_size", "accumulate", "average_decay"):
         was, wanted = (getattr(recipe.training, setting) for recipe in (before, now))
         if was != wanted:
             raise UserError(

@@ -29,7 +29,6 @@ class Muon(Optimizer):
         lr: learning rate, of matrices and all else.
         betas: of Adam, for all else.
         weight_decay: decoupled, of matrices.
-        left_to_adam: changed as all else, whatever their shape.
     """
 
     def __init__(
@@ -38,13 +37,8 @@ class Muon(Optimizer):
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,
-        left_to_adam: Iterable[Tensor] = (),
     ) -> None:
-        groups: list[dict[str, Any]] = [{"params": list(parameters)}]
-        if others := list(left_to_adam):
-            groups.append({"params": others, "matrices": False})
-        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "matrices": True}
-        super().__init__(groups, defaults)
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -57,7 +51,7 @@ class Muon(Optimizer):
                 if parameter.grad is None:
                     continue
                 both = (parameter, parameter.grad)
-                if group["matrices"] and is_matrix(parameter):
+                if is_matrix(parameter):
                     self._change_matrix(*both, group["lr"], group["weight_decay"])
                 else:
                     self._change_as_adam(*both, group["lr"], *group["betas"])

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from framecast.models.base import VideoModel
 from framecast.training.muon import Muon
 from framecast.training.settings import OptimizerConfig
 
@@ -25,15 +24,7 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
         ]
         return AdamW(groups, lr=config.lr, betas=betas, fused=True)
     if config.name == "muon":
-        parts = model.small_gradient_modules() if isinstance(model, VideoModel) else []
-        small = {parameter for part in parts for parameter in part.parameters()}
-        return Muon(
-            [p for p in parameters if p not in small],
-            config.lr,
-            betas,
-            config.weight_decay,
-            left_to_adam=[p for p in parameters if p in small],
-        )
+        return Muon(parameters, config.lr, betas, config.weight_decay)
     if config.name == "rmsprop":
         return RMSprop(parameters, lr=config.lr, momentum=config.beta1)
     return SGD(parameters, lr=config.lr, momentum=config.beta1)

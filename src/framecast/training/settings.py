@@ -128,6 +128,9 @@ class TrainingConfig:
         max_minutes: stop after this many minutes of training, whatever the epoch; 0 is no limit.
         precision: bf16-mixed runs convolutions in bfloat16; 32-true runs all in float32.
         accelerator: cpu, gpu or auto.
+        start_from: run folder whose weights the model starts from. What it does not have begins
+            anew; empty begins with everything anew.
+        only_new_parts: train nothing but what `start_from` does not have.
         accumulate: a batch is worked through in this many parts whose gradients are averaged, for
             less memory; batch normalisation then sees a part at a time.
         average_decay: decay of an exponential average of the weights (EMA), which is then what is
@@ -148,6 +151,8 @@ class TrainingConfig:
     max_minutes: float = 0.0
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    start_from: str = ""
+    only_new_parts: bool = False
     accumulate: int = 1
     average_decay: float = 0.0
     sync_batch_norm: bool = True

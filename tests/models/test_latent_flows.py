@@ -1,0 +1,39 @@
+"""A latent that weighs flow fields: how it persists, and what the energy score asks of samples."""
+
+from __future__ import annotations
+
+import torch
+
+from framecast.models.latent_flows import PERSISTENCE, LatentFlows, energy_score
+
+
+def test_a_latent_persists_and_keeps_its_spread():
+    torch.manual_seed(0)
+    latent_flows = LatentFlows(fine=4, coarse=6, count=3).double()
+    hidden = torch.randn(1, 6, 4, 4, dtype=torch.float64)
+    first = latent_flows.prior(hidden, None)
+    before = torch.tensor([[1.0, -2.0, 0.0]], dtype=torch.float64)
+    later = latent_flows.prior(hidden, before)
+    torch.testing.assert_close(later.mean, PERSISTENCE * before)
+    spread = later.log_variance.exp() + PERSISTENCE**2 * first.log_variance.exp()
+    torch.testing.assert_close(spread, first.log_variance.exp())
+
+
+def test_a_latent_moves_pixels_only_where_its_fields_are():
+    latent_flows = LatentFlows(fine=4, coarse=6, count=2).double()
+    fields = torch.zeros(1, 2, 2, 3, dtype=torch.float64)
+    fields[0, 1, 0, 2] = 0.5
+    offset = latent_flows.offset(torch.tensor([[9.0, 2.0]], dtype=torch.float64), fields.flatten(2))
+    expected = torch.zeros(1, 2, 4, 3, dtype=torch.float64)
+    expected[0, 0, :, 2] = 1.0
+    torch.testing.assert_close(offset, expected.flatten(2))
+
+
+def test_the_energy_score_is_best_for_samples_that_spread_as_the_truth_does():
+    torch.manual_seed(0)
+    one, other, true = 0.1 * torch.randn(3, 20_000, 1, 1, 4, dtype=torch.float64)
+    scores = {
+        spread: float(energy_score(spread * one, spread * other, true).mean())
+        for spread in (0.0, 0.5, 1.0, 1.5)
+    }
+    assert min(scores, key=scores.__getitem__) == 1.0

@@ -1,0 +1,88 @@
+"""Training from another run's weights: what is taken, what is trained, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from framecast.training.runs import Checkpoint
+from tests.conftest import Outcome
+
+Command = Callable[..., Outcome]
+SIZES = (
+    *("--model.fine_width=8", "--model.middle_width=8", "--model.coarse_width=8"),
+    *("--model.refiner_width=8", "--model.depth=1", "--model.num_flows=2"),
+    *("--clips.batch_size=2", "--clips.horizon=2", "--clips.first_horizon=0"),
+    *("--training.epochs=1", "--training.epoch_size=1", "--training.validate_every=1"),
+    *("--training.precision=32-true", "--training.validation_clips=2", "--training.film_frames=5"),
+)
+
+
+@pytest.fixture
+def begun(squares: Path, tmp_path: Path, framecast: Command) -> Path:
+    """A run of the warp model without a latent."""
+    run = tmp_path / "begun"
+    done = framecast("train", "warp", "--data", squares, "--out", run, *SIZES)
+    assert done.code == 0, done.err
+    return run
+
+
+def weights(run: Path, name: str = "best") -> dict[str, torch.Tensor]:
+    checkpoint = Checkpoint.load(run / f"checkpoints/{name}.safetensors")
+    return checkpoint.average or checkpoint.model
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    squares: Path, tmp_path: Path, framecast: Command, begun: Path
+):
+    run = tmp_path / "further"
+    command = ("train", "warp", "--data", squares, "--out", run, *SIZES, "--seed=9")
+    done = framecast(*command, "--optimizer.lr=0", f"--training.start_from={begun}")
+    assert done.code == 0, done.err
+    before, after = weights(begun), weights(run)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value)
+
+
+def test_only_new_parts_are_trained(squares: Path, tmp_path: Path, framecast: Command, begun: Path):
+    run = tmp_path / "latent"
+    command = ("train", "warp_latent", "--data", squares, "--out", run, *SIZES)
+    assert framecast(*command, f"--training.start_from={begun}").code == 0
+    before, after = weights(begun), Checkpoint.load(run / "checkpoints/last.safetensors").model
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert {name.partition(".")[0] for name in after.keys() - before.keys()} == {"latent_flows"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("--model.fine_width=16", "Give the model the settings of that run"),
+        ("--training.only_new_parts=true", "has every part of this model"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    squares: Path,
+    tmp_path: Path,
+    framecast: Command,
+    begun: Path,
+    setting: str,
+    told: str,
+):
+    run = tmp_path / "further"
+    command = ("train", "warp", "--data", squares, "--out", run, *SIZES, setting)
+    done = framecast(*command, f"--training.start_from={begun}")
+    assert told in done.one_line()
+    assert not run.exists()
+
+
+def test_new_parts_need_a_run_whose_parts_are_kept(
+    squares: Path, tmp_path: Path, framecast: Command
+):
+    run = tmp_path / "latent"
+    done = framecast("train", "warp_latent", "--data", squares, "--out", run, *SIZES)
+    assert "--training.start_from RUN" in done.one_line()
+    assert not run.exists()
