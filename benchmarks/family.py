@@ -43,6 +43,7 @@ class Member:
     of_full_cost: float = 1.0
 
 
+DETERMINISTIC = ("--model.latent_channels", "0")
 FAMILY = (
     Member("svg_fp", "svg_fp", ("--model.image_network", "dcgan")),
     Member("svg_lp", "svg_lp", ("--model.image_network", "dcgan")),
@@ -59,8 +60,12 @@ FAMILY = (
     Member("spatial_deterministic", "spatial", ("--model.latent_dim", "0")),
     Member("warp", "warp", of_full_cost=0.76),
     Member("warp_narrow", "demo", of_full_cost=0.76),
+    Member("warp_narrow_deterministic", "demo", DETERMINISTIC, of_full_cost=0.76),
     Member(
-        "warp_narrow_deterministic", "demo", ("--model.latent_channels", "0"), of_full_cost=0.76
+        "warp_narrow_mirror",
+        "demo",
+        (*DETERMINISTIC, "--model.mirror", "dx,x", "--clips.mirror", "dx,x"),
+        of_full_cost=0.76,
     ),
 )
 

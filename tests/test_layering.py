@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "framecast"
 LEVELS = (
     {"errors", "allocator"},
     {"clip", "metrics", "pictures"},
+    {"mirror"},
     {"data", "pusher", "models"},
     {"recording", "training"},
     {"evaluation", "weights"},

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from framecast.clip import Clip
-from framecast.data.augment import augment
+from framecast.clip import Clip, ClipSpec
+from framecast.data.augment import augment, in_mirror
+from framecast.mirror import Mirror
 
 
 def test_a_clip_is_moved_as_a_whole(clip: Clip):
@@ -31,3 +32,17 @@ def test_brightness_scales_a_channel_by_one_gain_in_all_frames(clip: Clip):
 
 def test_nothing_asked_is_nothing_done(clip: Clip):
     assert (augment(clip, 0, 0.0, np.random.default_rng(0)).frames == clip.frames).all()
+
+
+def test_half_of_the_clips_are_seen_in_the_mirror_each_as_a_whole(clip: Clip, spec: ClipSpec):
+    mirror = Mirror("dx,x", spec)
+    image = mirror.clip(clip)
+    turned = 0
+    for seed in range(40):
+        seen = in_mirror(clip, mirror, np.random.default_rng(seed))
+        for index in range(clip.batch_size):
+            source = image if (seen.frames[:, index] == image.frames[:, index]).all() else clip
+            turned += source is image
+            for name in ("frames", "actions", "states"):
+                assert (getattr(seen, name)[:, index] == getattr(source, name)[:, index]).all()
+    assert 40 < turned < 80  # of 120

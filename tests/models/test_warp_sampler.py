@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from framecast.clip import Clip, ClipSpec
+from framecast.errors import UserError
+from framecast.mirror import Mirror
 from framecast.models.config import WarpConfig
 from framecast.models.warp import WarpModel
 from tests.conftest import vector
@@ -66,6 +68,7 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"guided_flows": True}, (24, 40, 3)),
         ({"refiner_width": 8}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
+        ({"latent_channels": 0, "guided_flows": True, "mirror": "dx,x"}, (24, 40, 3)),
     ],
 )
 @torch.no_grad()
@@ -123,3 +126,36 @@ def test_it_leaves_the_model_as_it_was():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     still = {name for name, weight in model.named_parameters() if not weight.requires_grad}
     assert all("state_predictor" in name for name in still)
+
+
+@pytest.mark.parametrize("states_given", [False, True])
+@torch.no_grad()
+def test_with_a_mirror_the_future_of_the_mirror_image_is_the_future_in_the_mirror(
+    states_given: bool,
+):
+    spec = made_up(24, 40, 3)
+    changes = {"latent_channels": 0, "guided_flows": True, "sharp_sampling": True}
+    model = moving_model(spec, mirror="dx,x", **changes).double()
+    clip, mirror = random_clip(spec), Mirror("dx,x", spec)
+    future = sampled(model, clip, None, states_given=states_given)
+    of_image = sampled(model, mirror.clip(clip), None, states_given=states_given)
+    torch.testing.assert_close(of_image, mirror.picture(future), rtol=0, atol=1e-10)
+    alone = sampled(moving_model(spec, **changes).double(), clip, None, states_given=states_given)
+    assert (alone - future).abs().max() > 1e-2, "the model was alike by itself"
+
+
+def test_a_state_with_a_mirror_can_be_branched():
+    spec = made_up(24, 40, 3)
+    model, clip = moving_model(spec, latent_channels=0, mirror="dx,x").double(), random_clip(spec)
+    sampler = model.sampler(bfloat16=False)
+    state = sampler.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], clip.states[:2])
+    _, state = sampler.imagine(state, clip.actions[1])
+    chosen = torch.tensor([2, 0, 2])
+    frame, _ = sampler.imagine(state, clip.actions[2])
+    branches, _ = sampler.imagine(state.take(chosen), clip.actions[2][chosen])
+    torch.testing.assert_close(branches, frame[chosen], rtol=0, atol=1e-12)
+
+
+def test_a_mirror_is_refused_where_futures_are_drawn():
+    with pytest.raises(UserError, match=r"needs model.latent_channels 0, got 1"):
+        dataclasses.replace(SMALL, mirror="dx")

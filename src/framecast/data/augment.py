@@ -1,7 +1,7 @@
 """Other views of the same clips, for data sets of a few episodes.
 
 A clip is moved and brightened as a whole, so that what happens in it, and what the actions mean,
-stays the same. Shape letters: T frames, B batch.
+stays the same. Shape letters: T frames, B batch, C H W image.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from framecast.clip import Clip
+from framecast.mirror import Mirror
 
 CHANNEL_SHARE = 0.3  # how much each colour channel is brightened apart from the others
 
@@ -31,3 +32,17 @@ def augment(clip: Clip, shift: int, brightness: float, random: np.random.Generat
         brightened = moved * torch.from_numpy(gains).float()[:, None, None]
         frames[:, index] = brightened.round().clamp(0, 255).to(torch.uint8)
     return Clip(frames, clip.actions, clip.states)
+
+
+def in_mirror(clip: Clip, mirror: Mirror, random: np.random.Generator) -> Clip:
+    """Every second clip in the mirror, by lot."""
+    turned = torch.from_numpy(random.random(clip.batch_size) < 0.5)[:, None]
+    image = mirror.clip(clip)
+    states = clip.states
+    if states is not None and image.states is not None:
+        states = torch.where(turned, image.states, states)
+    return Clip(
+        torch.where(turned[..., None, None], image.frames, clip.frames),
+        torch.where(turned, image.actions, clip.actions),
+        states,
+    )

@@ -169,6 +169,10 @@ class WarpConfig(ModelConfig):
         guided_flows: the condition, with the predicted change of the state in it, moves whole flow
             fields at once.
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
+        mirror: for a world in which left and right are alike, the names of the actions and states
+            that change their sign in a mirror, with commas between them. Then every prediction is
+            the mean of that and of the mirror image's, which takes twice as long. Training is the
+            same. Needs a model without a latent: the mean of two futures is none of them.
     """
 
     kind: str = "warp"
@@ -186,9 +190,15 @@ class WarpConfig(ModelConfig):
     sharp_sampling: bool = False
     guided_flows: bool = False
     refiner_width: int = 0
+    mirror: str = ""
 
     def __post_init__(self) -> None:
         _check_prior_share(self.prior_share)
+        if self.mirror and self.latent_channels:
+            raise UserError(
+                f"model.mirror ({self.mirror}) needs model.latent_channels 0, got "
+                f"{self.latent_channels}: the mean of two futures is none of them."
+            )
 
 
 def _check_prior_share(share: float) -> None:

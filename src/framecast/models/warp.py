@@ -25,10 +25,12 @@ from torch import Tensor, nn
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
-from framecast.models.base import Loss, RolloutState, Sampler, VideoModel
+from framecast.mirror import mirror_of
+from framecast.models.base import Loss, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
+from framecast.models.mirrored import MirroredState, imagine_both
 from framecast.models.warp_networks import (
     STRIDE,
     Compositor,
@@ -50,7 +52,7 @@ USUAL_ERROR, LEAST_ERROR = 2e-3, 1e-4
 
 
 @dataclass(frozen=True)
-class WarpState(RolloutState):
+class WarpState(MirroredState):
     """Attributes:
     frame: (B, C, H, W) the latest, true or predicted
     context: (B, C, H, W) the last context frame
@@ -103,6 +105,7 @@ class WarpModel(VideoModel[WarpState]):
         self.prior = LatentHead(2 * widths[2], channels) if channels else None
         self.posterior = LatentHead(2 * widths[2], channels) if channels else None
         self.latent_flows = LatentFlows(widths[0], widths[2], count) if count else None
+        self.mirror = mirror_of(config.mirror, spec)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -176,6 +179,15 @@ class WarpModel(VideoModel[WarpState]):
         return (guess - states[1:]).square().mean()
 
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> WarpState:
+        state = self._observe(frames, actions, states)
+        if self.mirror is None:
+            return state
+        mirrored = self._observe(
+            self.mirror.picture(frames), self.mirror.action(actions), self.mirror.state(states)
+        )
+        return replace(state, mirrored=mirrored)
+
+    def _observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> WarpState:
         frames = frames.to(self.dtype)
         standard = self.conditioner.standard_states(states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
@@ -193,6 +205,11 @@ class WarpModel(VideoModel[WarpState]):
         action: Tensor,
         noise: Tensor | None = None,
         robot_state: Tensor | None = None,
+    ) -> tuple[Tensor, WarpState]:
+        return imagine_both(self._imagine, self.mirror, state, action, noise, robot_state)
+
+    def _imagine(
+        self, state: WarpState, action: Tensor, noise: Tensor | None, robot_state: Tensor | None
     ) -> tuple[Tensor, WarpState]:
         condition = self.conditioner(action, state.robot_state)
         frame, next_state, _ = self._step(state, condition, noise, None)

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from framecast.models.base import RolloutState, Sampler
+from framecast.models.base import Sampler
 from framecast.models.layers import doubling_weight
+from framecast.models.mirrored import MirroredState, imagine_both
 from framecast.models.warp_networks import (
     FLOW_UNIT,
     Compositor,
@@ -46,7 +47,7 @@ FEW_PLACES = 1024  # below, torch normalises groups faster with channels first
 
 
 @dataclass(frozen=True)
-class WarpSamplerState(RolloutState):
+class WarpSamplerState(MirroredState):
     """Attributes:
     frame: (B, C, H, W) the latest
     latest: (B, C, Q) the same in quarters
@@ -105,6 +106,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             _channels_last(state.hidden.to(self.dtype)),
             state.cell.flatten(2),
             state.latent,
+            mirrored=None if state.mirrored is None else self.begin(state.mirrored),
         )
 
     @torch.no_grad()
@@ -114,6 +116,16 @@ class WarpSampler(Sampler[WarpSamplerState]):
         action: Tensor,
         noise: Tensor | None = None,
         robot_state: Tensor | None = None,
+    ) -> tuple[Tensor, WarpSamplerState]:
+        mirror = self.model.mirror
+        return imagine_both(self._imagine, mirror, state, action, noise, robot_state)
+
+    def _imagine(
+        self,
+        state: WarpSamplerState,
+        action: Tensor,
+        noise: Tensor | None,
+        robot_state: Tensor | None,
     ) -> tuple[Tensor, WarpSamplerState]:
         condition = self.model.conditioner(action, state.robot_state).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)

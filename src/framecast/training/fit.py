@@ -21,6 +21,7 @@ from lightning.pytorch import Callback, Trainer
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.errors import UserError
+from framecast.mirror import mirror_of
 from framecast.models.base import VideoModel
 from framecast.models.norms import synchronise_norms
 from framecast.training.callbacks import (
@@ -137,6 +138,7 @@ def _restore(module: TrainingModule, run: Run) -> History:
 
 def _windows(recipe: Recipe, dataset: Path) -> tuple[Windows, Windows | None]:
     training = Windows(EpisodeStore.open(dataset, "train"), recipe.num_frames)
+    mirror_of(recipe.clips.mirror, training.store.spec)  # refuses names that are none
     if not (dataset / "validation.h5").exists():
         return training, None
     return training, Windows(EpisodeStore.open(dataset, "validation"), recipe.num_frames)

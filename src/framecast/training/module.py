@@ -19,10 +19,11 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from framecast.clip import Clip
-from framecast.data.augment import augment
+from framecast.data.augment import augment, in_mirror
 from framecast.data.windows import Windows
 from framecast.errors import UserError
 from framecast.metrics import psnr
+from framecast.mirror import mirror_of
 from framecast.models.base import Loss, VideoModel
 from framecast.training import schedules
 from framecast.training.average import WeightAverage
@@ -54,6 +55,7 @@ class TrainingBatches(Dataset[Clip]):
 
     def __init__(self, windows: Windows, recipe: Recipe, steps: range, share: Share) -> None:
         self.windows, self.recipe, self.steps, self.share = windows, recipe, steps, share
+        self.mirror = mirror_of(recipe.clips.mirror, windows.store.spec)
 
     def __len__(self) -> int:
         return len(self.steps) * self.share.parts
@@ -67,9 +69,11 @@ class TrainingBatches(Dataset[Clip]):
     def _batch(self, step: int) -> Clip:
         recipe, config = self.recipe, self.recipe.clips
         batch = self.windows.sample(recipe.seed, step, config.batch_size)
+        random = np.random.default_rng([recipe.seed, step, AUGMENTATION_STREAM])
         if config.shift or config.brightness:
-            random = np.random.default_rng([recipe.seed, step, AUGMENTATION_STREAM])
             batch = augment(batch, config.shift, config.brightness, random)
+        if self.mirror is not None:
+            batch = in_mirror(batch, self.mirror, random)
         return batch.first(config.context + schedules.horizon(config, step, recipe.num_steps))
 
 

@@ -21,6 +21,9 @@ class ClipsConfig:
             for a memory-mapped store.
         shift: training clips are moved by up to this many pixels each way; for few episodes.
         brightness: and brightened or darkened by up to this share.
+        mirror: for a world in which left and right are alike, the names of the actions and states
+            that change their sign in a mirror, with commas between them: half of the training clips
+            are then seen in one.
     """
 
     context: int = 2
@@ -31,6 +34,7 @@ class ClipsConfig:
     num_workers: int = 0
     shift: int = 0
     brightness: float = 0.0
+    mirror: str = ""
 
 
 @dataclass(frozen=True)
