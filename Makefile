@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	test -e data/pusher || $(BIN)/framecast record framecast/Pusher-v0 --episodes 600 --seed 0 --workers 2 --out data/pusher
-	$(BIN)/framecast train demo --data data/pusher --out runs/demo $$(test ! -e runs/demo/recipe.yaml || echo --resume)
+	$(BIN)/framecast train demo --data data/pusher --out runs/demo --model.mirror dx,x --clips.mirror dx,x $$(test ! -e runs/demo/recipe.yaml || echo --resume)
 	$(BIN)/framecast evaluate runs/demo --shipped
 	$(BIN)/framecast report runs/demo
 

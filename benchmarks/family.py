@@ -43,7 +43,7 @@ class Member:
     of_full_cost: float = 1.0
 
 
-DETERMINISTIC = ("--model.latent_channels", "0")
+HELD = ("--kl.annealing", "dynamic", "--kl.beta", "1e-4", "--kl.target_rate", "4")
 FAMILY = (
     Member("svg_fp", "svg_fp", ("--model.image_network", "dcgan")),
     Member("svg_lp", "svg_lp", ("--model.image_network", "dcgan")),
@@ -60,12 +60,14 @@ FAMILY = (
     Member("spatial_deterministic", "spatial", ("--model.latent_dim", "0")),
     Member("warp", "warp", of_full_cost=0.76),
     Member("warp_narrow", "demo", of_full_cost=0.76),
-    Member("warp_narrow_deterministic", "demo", DETERMINISTIC, of_full_cost=0.76),
     Member(
         "warp_narrow_mirror",
         "demo",
-        (*DETERMINISTIC, "--model.mirror", "dx,x", "--clips.mirror", "dx,x"),
+        ("--model.mirror", "dx,x", "--clips.mirror", "dx,x"),
         of_full_cost=0.76,
+    ),
+    Member(
+        "warp_narrow_latent", "demo", ("--model.latent_channels", "4", *HELD), of_full_cost=0.76
     ),
 )
 
