@@ -61,7 +61,9 @@ def test_a_warp_recipe_resumes_bit_equal_and_is_evaluated_and_reported(
 ):
     unbroken, resumed, begun = (tmp_path / run for run in ("unbroken", "resumed", "begun"))
     sizes = SMALL_WARP
-    if recipes(WarpConfig)[name].training.only_new_parts:
+    model = recipes(WarpConfig)[name].model
+    assert isinstance(model, WarpConfig)
+    if model.latent_flows:
         backbone = ("--out", begun, "--training.epochs=1", *SMALL_WARP)
         assert framecast("train", "warp", "--data", squares, *backbone).code == 0
         sizes = (*SMALL_WARP, f"--training.start_from={begun}")

@@ -19,6 +19,7 @@ SIZES = (
     *("--training.epochs=1", "--training.epoch_size=1", "--training.validate_every=1"),
     *("--training.precision=32-true", "--training.validation_clips=2", "--training.film_frames=5"),
 )
+NEW_PARTS = "--training.only_new_parts=true"
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_run_begins_with_the_weights_of_another(
 
 def test_only_new_parts_are_trained(squares: Path, tmp_path: Path, framecast: Command, begun: Path):
     run = tmp_path / "latent"
-    command = ("train", "warp_latent", "--data", squares, "--out", run, *SIZES)
+    command = ("train", "warp_latent", "--data", squares, "--out", run, *SIZES, NEW_PARTS)
     assert framecast(*command, f"--training.start_from={begun}").code == 0
     before, after = weights(begun), Checkpoint.load(run / "checkpoints/last.safetensors").model
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -61,7 +62,7 @@ def test_only_new_parts_are_trained(squares: Path, tmp_path: Path, framecast: Co
     ("setting", "told"),
     [
         ("--model.fine_width=16", "Give the model the settings of that run"),
-        ("--training.only_new_parts=true", "has every part of this model"),
+        (NEW_PARTS, "has every part of this model"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
@@ -83,6 +84,6 @@ def test_new_parts_need_a_run_whose_parts_are_kept(
     squares: Path, tmp_path: Path, framecast: Command
 ):
     run = tmp_path / "latent"
-    done = framecast("train", "warp_latent", "--data", squares, "--out", run, *SIZES)
+    done = framecast("train", "warp_latent", "--data", squares, "--out", run, *SIZES, NEW_PARTS)
     assert "--training.start_from RUN" in done.one_line()
     assert not run.exists()

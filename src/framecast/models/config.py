@@ -159,9 +159,8 @@ class WarpConfig(ModelConfig):
             Gaussian with a sigma of its own for every frame (Rybkin 2021): frames that are easy
             count as much as those that are not.
         latent_flows: the latent is `latent_channels` numbers that weigh flow fields, trained by the
-            energy score on the model's own rollouts; zero, the prior's mean, is what the model
-            predicts without one. For a model that was trained without a latent
-            (`training.start_from`), whose parts then stay as they are.
+            energy score on the model's own rollouts. For a model that was trained without a latent
+            (`training.start_from`).
         depth: residual blocks at a quarter of the size, where the decoder has been told the
             condition.
         sharp_sampling: warps from a frame that a cubic filter has doubled in size, instead of

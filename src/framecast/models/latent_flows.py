@@ -2,15 +2,17 @@
 
 At every step a small network looks at the decoder's features and predicts J flow fields: ways in
 which things there may move differently. The latent's J numbers say how much of each, so what
-samples differ in is where the fields are large. The numbers persist, z' = R z + noise: what pushes
-a thing aside in one step does so in the next. All of them zero is the model's own prediction.
+samples differ in is where the fields are large; the decoder is told the numbers too. They persist,
+z' = R z + noise: what pushes a thing aside in one step does so in the next.
 
 There is no posterior. Two samples of every clip are drawn and trained by the energy score (Gneiting
 and Raftery 2007): each should be near the truth, and they should be as far from each other as
-they are from it. So a trained model can be given such a latent in minutes, all else kept as it is.
+they are from it. It is taken of every pixel alone, so that a small thing counts as much as an arm;
+what belongs together still moves together, for the numbers are few (Alet 2025).
 
-Shape letters: B batch, C image channels, H W image, F D fine and coarse channels at H/2 W/2 and at
-h w = H/8 W/8, J latent numbers, P the H/2 W/2 places of the fields, Q the H W pixels in quarters.
+Shape letters: B batch, C image channels, H W image, F M D fine, middle and coarse channels at
+H/2 W/2, H/4 W/4 and at h w = H/8 W/8, J latent numbers, P the H/2 W/2 places of the fields, Q the
+H W pixels in quarters.
 """
 
 from __future__ import annotations
@@ -33,13 +35,18 @@ LEAST_DISTANCE = 1e-3  # of pixels in [0, 1]: below it a distance counts but lit
 class LatentFlows(nn.Module):
     """Where and how far samples differ."""
 
-    def __init__(self, fine: int, coarse: int, count: int) -> None:
+    def __init__(self, widths: tuple[int, int, int], count: int) -> None:
         super().__init__()
+        fine, middle, coarse = widths
         self.count = count
         self.look = nn.Conv2d(fine, HIDDEN, 3, padding=1)
         self.fields_of = nn.Conv2d(HIDDEN, 2 * count, 1, bias=False)
         nn.init.normal_(self.fields_of.weight, 0.0, SMALL)
-        self.spread = nn.Sequential(nn.Linear(coarse, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, count))
+        self.for_middle = nn.Linear(count, middle, bias=False)
+        nn.init.zeros_(self.for_middle.weight)
+        self.spread = nn.Sequential(
+            nn.Linear(2 * coarse, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, count)
+        )
 
     def fields(self, features: Tensor) -> Tensor:
         """Decoder features (B, F, H/2, W/2) -> flow fields (B, J, 2 P), in units of FLOW_UNIT."""
@@ -48,10 +55,22 @@ class LatentFlows(nn.Module):
 
     def prior(self, hidden: Tensor, before: Tensor | None) -> Gaussian:
         """The latent (B, J), from the recurrent state (B, D, h, w) and the latent before it."""
-        wide = full(self.spread(full(hidden).mean(dim=(2, 3))))
+        hidden = full(hidden)
+        seen = torch.cat([hidden.mean(dim=(2, 3)), hidden.amax(dim=(2, 3))], dim=1)
+        wide = full(self.spread(seen))
         if before is None:
             return Gaussian.from_raw(torch.zeros_like(wide), wide)
         return Gaussian.from_raw(PERSISTENCE * before, wide + math.log(1 - PERSISTENCE**2))
+
+    def draw(self, hidden: Tensor, before: Tensor | None, noise: Tensor | None) -> Tensor:
+        """(B, J) from the prior, by noise (B, J) of any precision; without it, its mean."""
+        prior = self.prior(hidden, before)
+        return prior.mean if noise is None else prior.sample(noise.to(prior.mean.dtype))
+
+    def told(self, latent: Tensor) -> Tensor:
+        """What is added to the middle features: (B, M, 1, 1)."""
+        added: Tensor = self.for_middle(latent)
+        return added[:, :, None, None]
 
     def offset(self, latent: Tensor, fields: Tensor) -> Tensor:
         """What is added to every flow: (B, 2, Q)."""
@@ -66,6 +85,10 @@ def energy_score(one: Tensor, other: Tensor, true: Tensor) -> Tensor:
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Root mean square over a frame's pixels, (...,), with a gradient at zero too."""
-    square = (one - other).square().mean(dim=(-3, -2, -1))
-    return (square + LEAST_DISTANCE**2).sqrt() - LEAST_DISTANCE
+    """Root mean square over a pixel's channels, its mean over pixels: (...,).
+
+    With a gradient at zero too.
+    """
+    square = (one - other).square().mean(dim=-3)
+    distances = (square + LEAST_DISTANCE**2).sqrt() - LEAST_DISTANCE
+    return distances.mean(dim=(-2, -1))

@@ -104,7 +104,7 @@ class WarpModel(VideoModel[WarpState]):
         )
         self.prior = LatentHead(2 * widths[2], channels) if channels else None
         self.posterior = LatentHead(2 * widths[2], channels) if channels else None
-        self.latent_flows = LatentFlows(widths[0], widths[2], count) if count else None
+        self.latent_flows = LatentFlows(widths, count) if count else None
         self.mirror = mirror_of(config.mirror, spec)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -250,8 +250,13 @@ class WarpModel(VideoModel[WarpState]):
         latent, divergence = self._latent(coarse, state.hidden, noise, next_code, num_prior)
         joined = torch.cat([coarse, latent], dim=1)
         hidden, cell = self.lstm(joined, state.hidden, state.cell)
+        latent_flows, weights, offset = self.latent_flows, state.latent, None
+        if latent_flows is not None and (weights is not None or noise is not None):
+            weights = latent_flows.draw(hidden, weights, noise)
+            for_middle = for_middle + latent_flows.told(weights)
         features = self.decoder(hidden, middle, fine, for_middle)
-        weights, offset = self._flow_offset(features, hidden, state.latent, noise)
+        if latent_flows is not None and weights is not None:
+            offset = latent_flows.offset(weights, latent_flows.fields(features))
         maps = self.decoder.maps(features)
         guide = None if self.guide is None else self.guide(condition, hidden)
         context = quarters(state.context)
@@ -286,16 +291,6 @@ class WarpModel(VideoModel[WarpState]):
         if num_prior:
             latent = torch.cat([prior.mean[:num_prior], latent[num_prior:]])
         return latent, divergence
-
-    def _flow_offset(
-        self, features: Tensor, hidden: Tensor, before: Tensor | None, noise: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The latent (B, J) of `latent_flows`, and what it adds to every flow (B, 2, Q)."""
-        if self.latent_flows is None or (before is None and noise is None):
-            return None, None
-        prior = self.latent_flows.prior(hidden, before)
-        latent = prior.mean if noise is None else prior.sample(noise.to(self.dtype))
-        return latent, self.latent_flows.offset(latent, self.latent_flows.fields(features))
 
     def _codes(self, frames: Tensor, context: Tensor) -> Tensor:
         """Coarse features (T - 1, B, D, h, w) of the true next frames, for the posterior."""

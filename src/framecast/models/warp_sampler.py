@@ -134,9 +134,14 @@ class WarpSampler(Sampler[WarpSamplerState]):
         latent = self._latent(coarse, state.hidden, noise)
         inputs = torch.cat([coarse, latent, state.hidden], dim=1)
         hidden, cell = _lstm_step(self.lstm, inputs, state.cell)
+        latent_flows, flows, offset = self.latent_flows, state.latent, None
+        if latent_flows is not None and (flows is not None or noise is not None):
+            flows = latent_flows.draw(hidden, flows, noise)
+            for_middle = for_middle + latent_flows.told(flows)
         features = self.decoder(hidden, middle, fine, for_middle)
         guide = None if self.guide is None else self.guide(condition, hidden)
-        flows, offset = self._latent_flows(features, hidden, state.latent, noise)
+        if latent_flows is not None and self.fields_of is not None and flows is not None:
+            offset = latent_flows.offset(flows, self.fields_of.fields(features))
         latest, canvas = self.compositor(features, state, guide, offset)
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
@@ -161,17 +166,6 @@ class WarpSampler(Sampler[WarpSamplerState]):
         prior = self.prior(torch.cat([coarse, hidden], dim=1))
         latent = prior.mean if noise is None else prior.sample(noise.view_as(prior.mean))
         return _channels_last(latent.to(coarse.dtype))
-
-    def _latent_flows(
-        self, features: Tensor, hidden: Tensor, before: Tensor | None, noise: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The latent (B, J) that weighs flow fields, and what it adds to every flow (B, 2, Q)."""
-        if self.latent_flows is None or (before is None and noise is None):
-            return None, None
-        assert self.fields_of is not None
-        prior = self.latent_flows.prior(hidden, before)
-        latent = prior.mean if noise is None else prior.sample(noise)
-        return latent, self.latent_flows.offset(latent, self.fields_of.fields(features))
 
     def _refined(self, latest: Tensor, context: Tensor, features: Tensor) -> Tensor:
         """Refiner in quarters, which is how it sees pictures anyhow: (B, C, Q)."""
