@@ -26,6 +26,9 @@ def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
     if model.guide is not None:
         torch.nn.init.normal_(model.guide.from_hidden.weight, 0.0, 0.1)
         torch.nn.init.normal_(model.guide.from_condition.weight, 0.0, 0.1)
+    if model.latent_flows is not None:
+        torch.nn.init.normal_(model.latent_flows.fields_of.weight, 0.0, 0.1)
+        torch.nn.init.normal_(model.latent_flows.for_middle.weight, 0.0, 0.3)
     if model.refiner is not None:
         torch.nn.init.normal_(model.refiner.correction.weight, 0.0, 0.1)
     return model

@@ -62,8 +62,13 @@ class LatentFlows(nn.Module):
             return Gaussian.from_raw(torch.zeros_like(wide), wide)
         return Gaussian.from_raw(PERSISTENCE * before, wide + math.log(1 - PERSISTENCE**2))
 
-    def draw(self, hidden: Tensor, before: Tensor | None, noise: Tensor | None) -> Tensor:
-        """(B, J) from the prior, by noise (B, J) of any precision; without it, its mean."""
+    def draw(self, hidden: Tensor, before: Tensor | None, noise: Tensor | None) -> Tensor | None:
+        """(B, J) from the prior, by noise (B, J) of any precision; without it, its mean.
+
+        None where none was ever drawn: a mean of zero changes nothing.
+        """
+        if before is None and noise is None:
+            return None
         prior = self.prior(hidden, before)
         return prior.mean if noise is None else prior.sample(noise.to(prior.mean.dtype))
 

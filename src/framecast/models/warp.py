@@ -250,13 +250,13 @@ class WarpModel(VideoModel[WarpState]):
         latent, divergence = self._latent(coarse, state.hidden, noise, next_code, num_prior)
         joined = torch.cat([coarse, latent], dim=1)
         hidden, cell = self.lstm(joined, state.hidden, state.cell)
-        latent_flows, weights, offset = self.latent_flows, state.latent, None
-        if latent_flows is not None and (weights is not None or noise is not None):
-            weights = latent_flows.draw(hidden, weights, noise)
-            for_middle = for_middle + latent_flows.told(weights)
+        flows, offset = self.latent_flows, None
+        weights = None if flows is None else flows.draw(hidden, state.latent, noise)
+        if flows is not None and weights is not None:
+            for_middle = for_middle + flows.told(weights)
         features = self.decoder(hidden, middle, fine, for_middle)
-        if latent_flows is not None and weights is not None:
-            offset = latent_flows.offset(weights, latent_flows.fields(features))
+        if flows is not None and weights is not None:
+            offset = flows.offset(weights, flows.fields(features))
         maps = self.decoder.maps(features)
         guide = None if self.guide is None else self.guide(condition, hidden)
         context = quarters(state.context)

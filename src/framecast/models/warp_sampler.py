@@ -134,14 +134,14 @@ class WarpSampler(Sampler[WarpSamplerState]):
         latent = self._latent(coarse, state.hidden, noise)
         inputs = torch.cat([coarse, latent, state.hidden], dim=1)
         hidden, cell = _lstm_step(self.lstm, inputs, state.cell)
-        latent_flows, flows, offset = self.latent_flows, state.latent, None
-        if latent_flows is not None and (flows is not None or noise is not None):
-            flows = latent_flows.draw(hidden, flows, noise)
-            for_middle = for_middle + latent_flows.told(flows)
+        flows, offset = self.latent_flows, None
+        weights = None if flows is None else flows.draw(hidden, state.latent, noise)
+        if flows is not None and weights is not None:
+            for_middle = for_middle + flows.told(weights)
         features = self.decoder(hidden, middle, fine, for_middle)
         guide = None if self.guide is None else self.guide(condition, hidden)
-        if latent_flows is not None and self.fields_of is not None and flows is not None:
-            offset = latent_flows.offset(flows, self.fields_of.fields(features))
+        if flows is not None and self.fields_of is not None and weights is not None:
+            offset = flows.offset(weights, self.fields_of.fields(features))
         latest, canvas = self.compositor(features, state, guide, offset)
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
@@ -155,7 +155,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             canvas=canvas,
             hidden=hidden,
             cell=cell,
-            latent=flows,
+            latent=weights,
         )
         return frame, state
 
