@@ -25,7 +25,7 @@ from pathlib import Path
 from framecast.training.runs import Run
 from framecast.training.tables import read_table
 
-EPOCH = 100  # steps
+EPOCH = 100  # steps, about: as long as makes the run fill its minutes
 MEASURED = 12  # steps of the short run, the first two left out
 PROTOCOLS = (("--protocol", "course"), ("--protocol", "svg", "--samples", "1"))
 
@@ -92,10 +92,8 @@ def make(member: Member, options: argparse.Namespace) -> str:
     run, told = options.out / member.name, (*member.options, *options.every)
     train = ("train", member.recipe, "--data", options.data, "--out")
     begun = (run / "recipe.yaml").exists()
-    epochs: int = (
-        Run.open(run).recipe().training.epochs if begun else _epochs(member, options, told)
-    )
-    length = ("--training.epochs", epochs, "--training.epoch_size", EPOCH)
+    epochs, size = _length_of(run) if begun else _length_for(member, options, told)
+    length = ("--training.epochs", epochs, "--training.epoch_size", size)
     limit = ("--training.max_minutes", options.minutes)
     if not any((run / "evaluation").glob("*.json")):
         _framecast(*train, run, *told, *length, *limit, *(["--resume"] if begun else []))
@@ -106,8 +104,15 @@ def make(member: Member, options: argparse.Namespace) -> str:
     return f"{member.name}: {last['step']} steps in {float(last['minutes']):.1f} minutes"
 
 
-def _epochs(member: Member, options: argparse.Namespace, told: Sequence[str]) -> int:
-    """How many fit into the time, by the cost of some steps with whole clips."""
+def _length_of(run: Path) -> tuple[int, int]:
+    training = Run.open(run).recipe().training
+    return training.epochs, training.epoch_size
+
+
+def _length_for(
+    member: Member, options: argparse.Namespace, told: Sequence[str]
+) -> tuple[int, int]:
+    """Epochs, and steps of one, that fit into the time by the cost of some with whole clips."""
     short = ("--training.epochs", 1, "--training.epoch_size", MEASURED, "--training.log_every", 1)
     whole = ("--training.validation_clips", 2, "--clips.first_horizon", 0)
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +122,8 @@ def _epochs(member: Member, options: argparse.Namespace, told: Sequence[str]) ->
         rows = [row for row in read_table(Run.open(run).metrics_file) if row["loss"]]
     cost = (float(rows[-1]["minutes"]) - float(rows[1]["minutes"])) / (MEASURED - 2)
     steps = float(options.minutes) / (cost * member.of_full_cost)
-    return max(1, round(steps / EPOCH))
+    epochs = max(1, round(steps / EPOCH))
+    return epochs, max(1, round(steps / epochs))
 
 
 def _framecast(*arguments: object) -> None:
