@@ -1,5 +1,5 @@
 # From a bare clone with Python >= 3.11, pip and make:
-#   make demo      record, train, evaluate and report into runs/demo (about 7 minutes)
+#   make demo      record, train, evaluate and report into runs/demo_samples (about 11 minutes)
 #   make test      the test suite
 #   make bench     framecast's own speed (docs/performance.md)
 # Options for pip go into PIP_ARGS, such as an index with the CPU build of torch:
@@ -23,8 +23,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	test -e data/pusher || $(BIN)/framecast record framecast/Pusher-v0 --episodes 600 --seed 0 --workers 2 --out data/pusher
 	$(BIN)/framecast train demo --data data/pusher --out runs/demo --model.mirror dx,x --clips.mirror dx,x $$(test ! -e runs/demo/recipe.yaml || echo --resume)
-	$(BIN)/framecast evaluate runs/demo --shipped
-	$(BIN)/framecast report runs/demo
+	$(BIN)/framecast train demo_latent --data data/pusher --out runs/demo_samples --training.start_from runs/demo --clips.mirror dx,x $$(test ! -e runs/demo_samples/recipe.yaml || echo --resume)
+	$(BIN)/framecast evaluate runs/demo_samples --samples 10 --best-by psnr --twin runs/demo --shipped
+	$(BIN)/framecast report runs/demo_samples
 
 test: $(INSTALLED)
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal

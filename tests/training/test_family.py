@@ -23,6 +23,7 @@ SMALL = ("--model.image_network=dcgan", "--model.image_width=4", "--training.fil
 # Small, and with schedules that do not depend on a run's length, so that one may be continued.
 SMALL_WARP = (
     *("--model.fine_width=8", "--model.middle_width=16", "--model.coarse_width=16"),
+    *("--model.refiner_width=8", "--model.depth=1"),
     *("--clips.batch_size=2", "--clips.horizon=3", "--clips.first_horizon=0", "--clips.shift=0"),
     *("--teacher_forcing.schedule=constant", "--teacher_forcing.start=0.5"),
     *("--optimizer.lr_schedule=constant", "--optimizer.warmup_steps=0"),
