@@ -6,8 +6,6 @@ a map has (8, 8) after D, Z or E.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -86,9 +84,6 @@ class MetCondition(nn.Module):
         super().__init__()
         self.size = config.code_size if config.code_size > 1 else MET_SIZE
         self.meet = nn.Conv2d(num_features + num_condition, config.condition_dim, 3, 1, 1)
-        # As two layers would begin: a few numbers among hundreds of features would not be heard.
-        for part in self.meet.weight.split((num_features, num_condition), dim=1):
-            nn.init.kaiming_uniform_(part, a=math.sqrt(5))
         kernel = 1 if config.code_size > 1 else MET_SIZE
         self.gather = nn.Conv2d(config.condition_dim, config.condition_dim, kernel)
         self.activation = nn.LeakyReLU(0.2)
