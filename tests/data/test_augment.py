@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from framecast.clip import Clip, ClipSpec
-from framecast.data.augment import augment, in_mirror
+from framecast.data.augment import augment, in_mirror, with_states_moved
 from framecast.mirror import Mirror
 
 
@@ -46,3 +48,24 @@ def test_half_of_the_clips_are_seen_in_the_mirror_each_as_a_whole(clip: Clip, sp
             for name in ("frames", "actions", "states"):
                 assert (getattr(seen, name)[:, index] == getattr(source, name)[:, index]).all()
     assert 40 < turned < 80  # of 120
+
+
+def test_states_are_moved_by_a_constant_that_keeps_them_in_range(clip: Clip, spec: ClipSpec):
+    state = replace(spec.state, names=("dx", "y"), low=(-6.0, -9.0), high=(4.0, 9.0))
+    moved = with_states_moved(clip, replace(spec, state=state), 1.0, np.random.default_rng(0))
+    assert (moved.frames == clip.frames).all()
+    by = (moved.states - clip.states)[0]
+    torch.testing.assert_close(moved.states - clip.states, by.expand(6, 3, 2))
+    assert len(by.unique()) == by.numel()
+    assert (moved.states >= torch.tensor(state.low)).all()
+    assert (moved.states <= torch.tensor(state.high)).all()
+    torch.testing.assert_close(moved.actions[..., 0], clip.actions[..., 0] + by[:, 0])
+    assert (moved.actions[..., 1] == clip.actions[..., 1]).all()
+
+
+def test_states_that_leave_no_room_and_clips_without_states_stay(clip: Clip, spec: ClipSpec):
+    state = replace(spec.state, low=(-0.1, -0.1), high=(0.1, 0.1))
+    moved = with_states_moved(clip, replace(spec, state=state), 1.0, np.random.default_rng(0))
+    assert (moved.states == clip.states).all()
+    bare = Clip(clip.frames, clip.actions, None)
+    assert with_states_moved(bare, spec, 1.0, np.random.default_rng(0)) is bare

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from framecast.clip import Clip
-from framecast.data.augment import augment, in_mirror
+from framecast.data.augment import augment, in_mirror, with_states_moved
 from framecast.data.windows import Windows
 from framecast.errors import UserError
 from framecast.metrics import psnr
@@ -72,6 +72,8 @@ class TrainingBatches(Dataset[Clip]):
         random = np.random.default_rng([recipe.seed, step, AUGMENTATION_STREAM])
         if config.shift or config.brightness:
             batch = augment(batch, config.shift, config.brightness, random)
+        if config.state_shift:
+            batch = with_states_moved(batch, self.windows.store.spec, config.state_shift, random)
         if self.mirror is not None:
             batch = in_mirror(batch, self.mirror, random)
         return batch.first(config.context + schedules.horizon(config, step, recipe.num_steps))

@@ -33,6 +33,7 @@ RANGES = {
     "clips.batch_size": (2, 100_000),
     "clips.shift": (0, 16),
     "clips.brightness": (0, 0.5),
+    "clips.state_shift": (0, 1),
     "teacher_forcing.start": (0, 1),
     "teacher_forcing.lower_bound": (0, 1),
     "teacher_forcing.decay_step": (0, 1),

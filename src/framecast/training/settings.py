@@ -21,6 +21,9 @@ class ClipsConfig:
             for a memory-mapped store.
         shift: training clips are moved by up to this many pixels each way; for few episodes.
         brightness: and brightened or darkened by up to this share.
+        state_shift: and their states are moved, each number by a constant, within this share of the
+            room that the recordings' range leaves it; an action of a state's name moves with it, as
+            the targets of joints do.
         mirror: for a world in which left and right are alike, the names of the actions and states
             that change their sign in a mirror, with commas between them: half of the training clips
             are then seen in one.
@@ -34,6 +37,7 @@ class ClipsConfig:
     num_workers: int = 0
     shift: int = 0
     brightness: float = 0.0
+    state_shift: float = 0.0
     mirror: str = ""
 
 
