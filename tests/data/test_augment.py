@@ -1,13 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from framecast.clip import Clip, ClipSpec
-from framecast.data.augment import augment, in_mirror, with_states_moved
+from framecast.data.augment import StateShift, augment, in_mirror
+from framecast.data.episodes import EpisodeStore
+from framecast.data.header import Header
+from framecast.data.windows import Windows
+from framecast.data.writer import DatasetWriter
+from framecast.errors import UserError
 from framecast.mirror import Mirror
+from tests.conftest import moving_square
 
 
 def test_a_clip_is_moved_as_a_whole(clip: Clip):
@@ -50,22 +57,49 @@ def test_half_of_the_clips_are_seen_in_the_mirror_each_as_a_whole(clip: Clip, sp
     assert 40 < turned < 80  # of 120
 
 
-def test_states_are_moved_by_a_constant_that_keeps_them_in_range(clip: Clip, spec: ClipSpec):
-    state = replace(spec.state, names=("dx", "y"), low=(-6.0, -9.0), high=(4.0, 9.0))
-    moved = with_states_moved(clip, replace(spec, state=state), 1.0, np.random.default_rng(0))
+def stored(folder: Path, kinds: tuple[str, ...], states: tuple[str, ...] = ("d1", "y")):
+    """One split of squares whose second action has the name of the first state."""
+    units = ("px", "px")
+    header = Header(64, 64, 3, 5.0, ("d0", "d1"), units, states, units, "squares", kinds)
+    with DatasetWriter(folder, header) as writer:
+        for seed in range(3):
+            writer.add("train", moving_square(seed))
+    return EpisodeStore.open(folder, "train")
+
+
+@pytest.mark.parametrize("kinds", [(), ("displacement", "target")])
+def test_states_are_moved_by_a_constant_within_their_range_with_their_targets(
+    tmp_path: Path, kinds: tuple[str, ...]
+):
+    store = stored(tmp_path / "data", kinds)
+    clip = Windows(store, 4).sample(0, 0, 5)
+    moved = StateShift(1.0, store)(clip, np.random.default_rng(0))
     assert (moved.frames == clip.frames).all()
     by = (moved.states - clip.states)[0]
-    torch.testing.assert_close(moved.states - clip.states, by.expand(6, 3, 2))
+    torch.testing.assert_close(moved.states - clip.states, by.expand(4, 5, 2), rtol=0, atol=1e-4)
     assert len(by.unique()) == by.numel()
-    assert (moved.states >= torch.tensor(state.low)).all()
-    assert (moved.states <= torch.tensor(state.high)).all()
-    torch.testing.assert_close(moved.actions[..., 0], clip.actions[..., 0] + by[:, 0])
-    assert (moved.actions[..., 1] == clip.actions[..., 1]).all()
+    assert (moved.states >= torch.tensor(store.spec.state.low) - 1e-4).all()
+    assert (moved.states <= torch.tensor(store.spec.state.high) + 1e-4).all()
+    torch.testing.assert_close(moved.actions[..., 1], clip.actions[..., 1] + by[:, 0])
+    assert (moved.actions[..., 0] == clip.actions[..., 0]).all()
 
 
-def test_states_that_leave_no_room_and_clips_without_states_stay(clip: Clip, spec: ClipSpec):
-    state = replace(spec.state, low=(-0.1, -0.1), high=(0.1, 0.1))
-    moved = with_states_moved(clip, replace(spec, state=state), 1.0, np.random.default_rng(0))
-    assert (moved.states == clip.states).all()
+def test_a_displacement_is_not_moved_whatever_its_name(tmp_path: Path):
+    store = stored(tmp_path / "data", ("target", "displacement"))
+    clip = Windows(store, 4).sample(0, 0, 5)
+    moved = StateShift(1.0, store)(clip, np.random.default_rng(0))
+    assert (moved.actions == clip.actions).all()
+    assert (moved.states != clip.states).any()
+
+
+def test_targets_whose_states_are_not_known_are_refused(tmp_path: Path):
+    store = stored(tmp_path / "data", ("target", "target"), ("x", "y"))
+    with pytest.raises(UserError, match=r"d0, d1\) none has a state's name \(x, y\)"):
+        StateShift(1.0, store)
+
+
+def test_clips_without_states_are_not_moved(tmp_path: Path):
+    store = stored(tmp_path / "data", ())
+    clip = Windows(store, 4).sample(0, 0, 5)
     bare = Clip(clip.frames, clip.actions, None)
-    assert with_states_moved(bare, spec, 1.0, np.random.default_rng(0)) is bare
+    assert StateShift(1.0, store)(bare, np.random.default_rng(0)) is bare

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from framecast.clip import Clip, ClipSpec
+from framecast.clip import Clip
+from framecast.data.episodes import EpisodeStore
+from framecast.errors import UserError
 from framecast.mirror import Mirror
 
 CHANNEL_SHARE = 0.3  # how much each colour channel is brightened apart from the others
@@ -34,26 +36,45 @@ def augment(clip: Clip, shift: int, brightness: float, random: np.random.Generat
     return Clip(frames, clip.actions, clip.states)
 
 
-def with_states_moved(
-    clip: Clip, spec: ClipSpec, share: float, random: np.random.Generator
-) -> Clip:
-    """Every clip's states, each number by its own constant, with the actions of the same name.
+class StateShift:
+    """Moves the states of every clip, each number by its own constant, and targets with them.
 
     A joint that rests tells a model which of a few episodes it sees. Here it rests anywhere, and
     how a state changes is as it was. The constant is drawn evenly from `share` of the room that the
-    range of the training split leaves to the whole clip. Clips without states stay as they are.
+    range of the training split leaves to the whole clip. Targets are the actions that have a
+    state's name, but for those that are known to be displacements. Clips without states stay.
+
+    Raises UserError where all actions are targets and none has a state's name.
     """
-    if clip.states is None or spec.state is None:
-        return clip
-    down = (torch.tensor(spec.state.low) - clip.states.amin(dim=0)).clamp(max=0)  # (B, S)
-    up = (torch.tensor(spec.state.high) - clip.states.amax(dim=0)).clamp(min=0)
-    chance = torch.from_numpy(random.random(down.shape)).float()
-    moved = share * torch.lerp(down, up, chance)
-    names = spec.state.names
-    targets = [index for index, name in enumerate(spec.action.names) if name in names]
-    actions = clip.actions.clone()
-    actions[:, :, targets] += moved[:, [names.index(spec.action.names[it]) for it in targets]]
-    return Clip(clip.frames, actions, clip.states + moved)
+
+    def __init__(self, share: float, store: EpisodeStore) -> None:
+        self.share = share
+        self.state = store.spec.state
+        states = () if self.state is None else self.state.names
+        names, kinds = store.spec.action.names, store.action_kinds
+        self.targets = [
+            index
+            for index, name in enumerate(names)
+            if name in states and (not kinds or kinds[index] == "target")
+        ]
+        self.of_targets = [states.index(names[index]) for index in self.targets]
+        if states and not self.targets and kinds and set(kinds) == {"target"}:
+            raise UserError(
+                "clips.state_shift moves actions that are targets together with the states of the "
+                f"same name, and of the targets of {store.path} ({', '.join(names)}) none has a "
+                f"state's name ({', '.join(states)}). Set it to 0."
+            )
+
+    def __call__(self, clip: Clip, random: np.random.Generator) -> Clip:
+        if clip.states is None or self.state is None:
+            return clip
+        down = (torch.tensor(self.state.low) - clip.states.amin(dim=0)).clamp(max=0)  # (B, S)
+        up = (torch.tensor(self.state.high) - clip.states.amax(dim=0)).clamp(min=0)
+        chance = torch.from_numpy(random.random(down.shape)).float()
+        moved = self.share * torch.lerp(down, up, chance)
+        actions = clip.actions.clone()
+        actions[:, :, self.targets] += moved[:, self.of_targets]
+        return Clip(clip.frames, actions, clip.states + moved)
 
 
 def in_mirror(clip: Clip, mirror: Mirror, random: np.random.Generator) -> Clip:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from framecast.clip import ClipSpec
+from framecast.data.header import ActionKind
 from framecast.data.rows import Part, Rows, remote_filesystem
 from framecast.errors import UserError
+
+KINDS: dict[str, ActionKind] = {kind: kind for kind in get_args(ActionKind)}
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Columns:
     state: NDArray[np.float32] | None
     ep_len: NDArray[np.int64]
     ep_offset: NDArray[np.int64]
+    action_kinds: tuple[ActionKind, ...]
 
 
 def read_columns(path: Path, url: str | None = None) -> Columns:
@@ -41,7 +46,17 @@ def read_columns(path: Path, url: str | None = None) -> Columns:
             _numbers(place, file["state"]) if "state" in file else None,
             file["ep_len"][:].astype(np.int64),
             file["ep_offset"][:].astype(np.int64),
+            _kinds(file.attrs.get("action_kinds", ""), spec.action.size),
         )
+
+
+def _kinds(stored: object, count: int) -> tuple[ActionKind, ...]:
+    """Of every action, as they were when the dataset was written; none where that is not told."""
+    try:
+        kinds = tuple(KINDS[kind] for kind in json.loads(str(stored)))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ()
+    return kinds if len(kinds) == count else ()
 
 
 class _Place:

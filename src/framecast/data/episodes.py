@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from framecast.clip import ClipSpec
 from framecast.data.columns import Columns, read_columns
+from framecast.data.header import ActionKind
 from framecast.data.rows import as_url, remote_filesystem
 from framecast.errors import UserError
 
@@ -67,6 +68,7 @@ class EpisodeStore:
         action: (N, A) float32
         state: (N, S) float32 or None
         ep_len, ep_offset: (E,) length and first row of each episode
+        action_kinds: displacement or target, of every action; empty where it is not known
 
     Raises UserError when the file is missing, cut off or inconsistent.
     """
@@ -80,6 +82,7 @@ class EpisodeStore:
         self.state: NDArray[np.float32] | None = columns.state
         self.ep_len: NDArray[np.int64] = columns.ep_len
         self.ep_offset: NDArray[np.int64] = columns.ep_offset
+        self.action_kinds: tuple[ActionKind, ...] = columns.action_kinds
         self._check()
 
     @classmethod

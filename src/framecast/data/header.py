@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from framecast.errors import UserError
+
+ActionKind = Literal["displacement", "target"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Header:
     state_names: tuple[str, ...]
     state_units: tuple[str, ...]
     source: str
-    action_kinds: tuple[str, ...] = ()
+    action_kinds: tuple[ActionKind, ...] = ()
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

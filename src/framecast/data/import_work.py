@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framecast.data.episodes import Split
-from framecast.data.formats.base import ActionKind, RawEpisode, Reader
+from framecast.data.formats.base import RawEpisode, Reader
 from framecast.data.geometry import Geometry
-from framecast.data.header import Header
+from framecast.data.header import ActionKind, Header
 from framecast.data.resampling import compose_actions
 from framecast.data.shards import ShardSpool
 from framecast.errors import UserError

@@ -19,7 +19,7 @@ from pathlib import Path
 from framecast.data.episodes import SPLITS, Split
 from framecast.data.formats.base import Reader
 from framecast.data.geometry import Geometry
-from framecast.data.header import Header
+from framecast.data.header import ActionKind, Header
 from framecast.data.import_work import Job, Progress, Result, Task, work_off
 from framecast.data.locks import locked
 from framecast.data.resampling import describe, keep_every, override_kinds
@@ -119,7 +119,7 @@ def deal_out(splits: list[Split], frames: int, header: Header, shard_bytes: int)
 
 
 def _header(
-    reader: Reader, options: ImportOptions, every: int, kinds: tuple[str, ...], composed: str
+    reader: Reader, options: ImportOptions, every: int, kinds: tuple[ActionKind, ...], composed: str
 ) -> Header:
     signals, size = reader.signals, options.geometry.size
     return Header(

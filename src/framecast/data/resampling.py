@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from framecast.data.formats.base import ActionKind
+from framecast.data.header import ActionKind
 from framecast.errors import UserError
 
 KIND_OF: dict[str, ActionKind] = {"sum": "displacement", "last": "target"}

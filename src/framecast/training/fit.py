@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from framecast.data.augment import StateShift
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.errors import UserError
@@ -139,6 +140,8 @@ def _restore(module: TrainingModule, run: Run) -> History:
 def _windows(recipe: Recipe, dataset: Path) -> tuple[Windows, Windows | None]:
     training = Windows(EpisodeStore.open(dataset, "train"), recipe.num_frames)
     mirror_of(recipe.clips.mirror, training.store.spec)  # refuses names that are none
+    if recipe.clips.state_shift:
+        StateShift(recipe.clips.state_shift, training.store)  # refuses targets of unknown states
     if not (dataset / "validation.h5").exists():
         return training, None
     return training, Windows(EpisodeStore.open(dataset, "validation"), recipe.num_frames)

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from framecast.clip import Clip
-from framecast.data.augment import augment, in_mirror, with_states_moved
+from framecast.data.augment import StateShift, augment, in_mirror
 from framecast.data.windows import Windows
 from framecast.errors import UserError
 from framecast.metrics import psnr
@@ -56,6 +56,8 @@ class TrainingBatches(Dataset[Clip]):
     def __init__(self, windows: Windows, recipe: Recipe, steps: range, share: Share) -> None:
         self.windows, self.recipe, self.steps, self.share = windows, recipe, steps, share
         self.mirror = mirror_of(recipe.clips.mirror, windows.store.spec)
+        moved = recipe.clips.state_shift
+        self.state_shift = StateShift(moved, windows.store) if moved else None
 
     def __len__(self) -> int:
         return len(self.steps) * self.share.parts
@@ -72,8 +74,8 @@ class TrainingBatches(Dataset[Clip]):
         random = np.random.default_rng([recipe.seed, step, AUGMENTATION_STREAM])
         if config.shift or config.brightness:
             batch = augment(batch, config.shift, config.brightness, random)
-        if config.state_shift:
-            batch = with_states_moved(batch, self.windows.store.spec, config.state_shift, random)
+        if self.state_shift is not None:
+            batch = self.state_shift(batch, random)
         if self.mirror is not None:
             batch = in_mirror(batch, self.mirror, random)
         return batch.first(config.context + schedules.horizon(config, step, recipe.num_steps))

@@ -22,8 +22,8 @@ class ClipsConfig:
         shift: training clips are moved by up to this many pixels each way; for few episodes.
         brightness: and brightened or darkened by up to this share.
         state_shift: and their states are moved, each number by a constant, within this share of the
-            room that the recordings' range leaves it; an action of a state's name moves with it, as
-            the targets of joints do.
+            room that the recordings' range leaves it; an action that is a target moves with the
+            state of its name.
         mirror: for a world in which left and right are alike, the names of the actions and states
             that change their sign in a mirror, with commas between them: half of the training clips
             are then seen in one.

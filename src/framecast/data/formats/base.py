@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from framecast.data.episodes import Split
+from framecast.data.header import ActionKind
 from framecast.errors import UserError, did_you_mean
 
-ActionKind = Literal["displacement", "target"]
 MAX_IMAGE_SIDE = 8192
 GRIPPER_WORDS = ("gripper", "close", "hand", "finger")
 DISPLACEMENT_WORDS = ("delta", "displacement", "velocity", "world_vector")

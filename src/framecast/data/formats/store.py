@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -11,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framecast.data.episodes import SPLITS, EpisodeStore, Split
-from framecast.data.formats.base import ActionKind, Keys, RawEpisode, Signals, kinds_by_name
+from framecast.data.formats.base import Keys, RawEpisode, Signals, kinds_by_name
 from framecast.data.formats.hdf5 import open_hdf5
 from framecast.errors import UserError
 
 FRAMES_AT_ONCE = 256
-KINDS: dict[str, ActionKind] = {"displacement": "displacement", "target": "target"}
 
 
 class StoreReader:
@@ -81,19 +79,8 @@ def _split_of(store: EpisodeStore) -> Split:
 def _signals(store: EpisodeStore) -> Signals:
     action, state = store.spec.action, store.spec.state
     names, units = ((), ()) if state is None else (state.names, state.units)
-    return Signals(action.names, action.units, _kinds(store), names, units)
-
-
-def _kinds(store: EpisodeStore) -> tuple[ActionKind, ...]:
-    """As they were when the dataset was written, else by the names."""
-    names = store.spec.action.names
-    with open_hdf5(store.path) as file:
-        stored = str(file.attrs.get("action_kinds", ""))
-    try:
-        kinds = tuple(KINDS[kind] for kind in json.loads(stored))
-    except (ValueError, KeyError, TypeError):
-        kinds = ()
-    return kinds if len(kinds) == len(names) else kinds_by_name(names, "displacement")
+    kinds = store.action_kinds or kinds_by_name(action.names, "displacement")
+    return Signals(action.names, action.units, kinds, names, units)
 
 
 def _frames(store: EpisodeStore, rows: slice, every: int) -> Iterator[NDArray[np.uint8]]:
