@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from framecast.data.episodes import SPLITS, EpisodeStore
-from tests.conftest import Outcome, write_squares
+from framecast.data.episodes import SPLITS, Episode, EpisodeStore
+from framecast.data.header import Header
+from framecast.data.writer import DatasetWriter
+from tests.conftest import Outcome, moving_square, write_squares
 
 Command = Callable[..., Outcome]
 
@@ -43,6 +45,27 @@ def test_what_is_exported_comes_back_the_same(
     if format in ("lerobot-v3", "swm-hdf5"):
         one, two = (EpisodeStore.open(path, "train").spec for path in (squares, tmp_path / "back"))
         assert (one.action, one.state, one.fps) == (two.action, two.state, two.fps)
+
+
+def test_the_kinds_of_actions_come_back_from_hdf5(tmp_path: Path, framecast: Command):
+    """Targets that no name tells, which would add up where frames are dropped on the way back."""
+    kinds = ("target", "displacement")
+    header = Header(64, 64, 3, 5.0, ("d0", "d1"), ("px",) * 2, (), (), "squares", kinds)
+    with DatasetWriter(tmp_path / "here", header) as writer:
+        square = moving_square(0)
+        writer.add("train", Episode(square.frames, square.actions, None, square.name))
+    there = framecast(
+        "export-data", tmp_path / "here", "--format", "swm-hdf5", "--out", tmp_path / "there"
+    )
+    assert there.code == 0, there.err
+    assert EpisodeStore.open(tmp_path / "there", "train").action_kinds == kinds
+    back = framecast("import", tmp_path / "there", "--out", tmp_path / "back", "--fps", 2.5)
+    assert back.code == 0, back.err
+    store = EpisodeStore.open(tmp_path / "back", "train")
+    assert store.action_kinds == kinds
+    of_two = square.actions[:10].reshape(5, 2, 2)
+    np.testing.assert_allclose(store.action[:5, 0], of_two[:, -1, 0])
+    np.testing.assert_allclose(store.action[:5, 1], of_two[:, :, 1].sum(axis=1), rtol=1e-6)
 
 
 def test_exported_hdf5_is_read_without_the_clip_spec(

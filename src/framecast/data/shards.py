@@ -7,6 +7,7 @@ finished: what is there after a kill can be kept.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from framecast.data.header import Header
+from framecast.clip import ClipSpec
+from framecast.data.header import ActionKind, Header
 from framecast.errors import UserError
 
 SHARD_BYTES = 2**28
@@ -126,6 +128,12 @@ def copy_rows(raw: BinaryIO, pixels: h5py.Dataset) -> None:
         count = min(rows_at_once, len(pixels) - row)
         piece = np.frombuffer(raw.read(count * row_bytes), np.uint8)
         pixels[row : row + count] = piece.reshape(count, *pixels.shape[1:])
+
+
+def write_spec(file: h5py.File, spec: ClipSpec, action_kinds: tuple[ActionKind, ...]) -> None:
+    file.attrs["clip_spec"] = spec.to_json()
+    if action_kinds:
+        file.attrs["action_kinds"] = json.dumps(action_kinds)
 
 
 def write_lengths(file: h5py.File, lengths: Iterable[int]) -> None:

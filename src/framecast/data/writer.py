@@ -10,7 +10,6 @@ virtual dataset over the shards: any HDF5 reader sees one file.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -24,7 +23,14 @@ import numpy as np
 from framecast.clip import ClipSpec
 from framecast.data.episodes import SPLITS, Episode, Split
 from framecast.data.header import Header
-from framecast.data.shards import SHARD_BYTES, Shard, ShardSpool, open_shard, write_lengths
+from framecast.data.shards import (
+    SHARD_BYTES,
+    Shard,
+    ShardSpool,
+    open_shard,
+    write_lengths,
+    write_spec,
+)
 from framecast.data.statistics import Moments
 from framecast.errors import UserError
 
@@ -132,9 +138,7 @@ def _write_split(path: Path, shards: list[Shard], spec: ClipSpec, header: Header
     with h5py.File(partial, "a" if len(shards) == 1 else "w") as file:
         if len(shards) > 1:
             _write_index(file, shards, spec)
-        file.attrs["clip_spec"] = spec.to_json()
-        if header.action_kinds:
-            file.attrs["action_kinds"] = json.dumps(header.action_kinds)
+        write_spec(file, spec, header.action_kinds)
     os.replace(partial, path)
 
 

@@ -1,6 +1,6 @@
 """stable-worldmodel's HDF5: one plain file a split, whatever the dataset's shards.
 
-The clip spec stays in the attributes, which other readers pass over.
+The clip spec and the kinds of the actions stay in the attributes, which other readers pass over.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from framecast.data.episodes import EpisodeStore, Split
-from framecast.data.shards import write_lengths
+from framecast.data.shards import write_lengths, write_spec
 
 
 def export_swm(
@@ -29,4 +29,4 @@ def export_swm(
             if store.state is not None:
                 file["state"] = np.asarray(store.state)
             write_lengths(file, store.ep_len.tolist())
-            file.attrs["clip_spec"] = store.spec.to_json()
+            write_spec(file, store.spec, store.action_kinds)
