@@ -7,7 +7,7 @@ goes on. Prints nothing new: `framecast results` makes the page from the folders
 
     python benchmarks/family.py --data data/pusher --minutes 30 --out runs/family --workers 2
     python benchmarks/family.py --data data/g1 --minutes 30 --out runs/family_g1 --workers 2 \
-        --every --clips.shift 5 --clips.brightness 0.15
+        --every --clips.shift 5 --clips.brightness 0.15 --clips.state_shift 1
 """
 
 from __future__ import annotations

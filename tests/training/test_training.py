@@ -16,10 +16,15 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from framecast.data.episodes import EpisodeStore
+from framecast.data.header import Header
+from framecast.data.windows import Windows
+from framecast.data.writer import DatasetWriter
 from framecast.models.course import CourseModel
+from framecast.training.module import Share, TrainingBatches
 from framecast.training.recipe import Recipe, read_recipe, recipe_from, recipe_path
 from framecast.training.runs import Checkpoint, Run
-from tests.conftest import TINY, Outcome, write_squares
+from tests.conftest import TINY, Outcome, moving_square, write_squares
 
 Command = Callable[..., Outcome]
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -269,6 +274,18 @@ def test_options_go_before_the_recipe_and_the_run_keeps_what_was_used(trained: P
     assert recipe.optimizer == Recipe().optimizer
 
 
+def test_training_clips_are_seen_with_their_states_moved(squares: Path):
+    store = EpisodeStore.open(squares, "train")
+    plain, moved = (
+        TrainingBatches(Windows(store, 12), recipe_from(told, "told"), range(1), Share(0, 1, 1))[0]
+        for told in ({}, {"clips": {"state_shift": 1.0}})
+    )
+    assert (plain.frames == moved.frames).all()
+    by = moved.states - plain.states
+    assert (by.abs() > 0.01).any()
+    torch.testing.assert_close(by, by[:1].expand_as(by), rtol=0, atol=1e-4)
+
+
 # ---- what does not fit
 
 
@@ -287,6 +304,19 @@ def test_a_dataset_without_the_states_a_recipe_needs_is_refused_before_anything_
 ):
     data = write_squares(tmp_path / "data", with_states=False)
     assert "has no states" in train(framecast, data, tmp_path / "run", *sizes(1)).one_line()
+    assert not (tmp_path / "run").exists()
+
+
+def test_targets_of_unknown_states_are_refused_before_anything_is_written(
+    tmp_path: Path, framecast: Command
+):
+    names, units = ("d0", "d1"), ("px", "px")
+    header = Header(64, 64, 3, 5.0, names, units, ("x", "y"), units, "squares", ("target",) * 2)
+    with DatasetWriter(tmp_path / "data", header) as writer:
+        writer.add("train", moving_square(0))
+    moved = (*sizes(1), "--clips.state_shift=1")
+    line = train(framecast, tmp_path / "data", tmp_path / "run", *moved).one_line()
+    assert "none has a state's name (x, y). Set it to 0." in line
     assert not (tmp_path / "run").exists()
 
 
