@@ -143,6 +143,21 @@ def test_the_best_of_n_is_chosen_for_the_whole_future_by_the_metric_named(model,
     assert curves["mse"] == sorted(curves["mse"], reverse=True), "less is better"
 
 
+def test_the_average_of_samples_is_scored_as_one_future(model, squares: Path):
+    protocol = dataclasses.replace(COURSE, horizon=3, num_samples=4)
+    clips = ProtocolClips.of(squares, protocol)
+    scores = scored(Evaluator(model, clips, protocol))
+    clip = clips.batch(slice(0, len(clips)))
+    sampler = sampler_of(model, protocol)
+    drawn = sample_futures(sampler, clip, protocol, range(len(clips)), range(4))
+    by_hand = psnr(drawn.mean(dim=2), clip.float_frames(torch.float32)[2:])
+    assert scores["average"]["psnr"] == pytest.approx(float(by_hand.mean()), abs=0.01), "in bytes"
+    assert scores["average"]["mse"] < scores["model"]["mse"], "less error than that of a sample"
+    assert "average" not in scored(
+        Evaluator(model, clips, dataclasses.replace(protocol, num_samples=1))
+    )
+
+
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
     model, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -132,6 +132,8 @@ class Evaluator:
             rows[row] = self._per_frame(future[:, :, None].to(self.device), true)
         calibration = None
         if samples.shape[2] > 1:
+            average = samples.mean(dim=2, keepdim=True, dtype=torch.float32) / 255
+            rows["average"] = self._per_frame(average.to(self.device), true)
             drawn = samples.permute(2, 0, 1, 3, 4, 5)
             calibration = Calibration.of(drawn, clip.frames[context:], clip.frames[context - 1])
         measures: tuple[Measures, ...] = ()

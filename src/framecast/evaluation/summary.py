@@ -3,6 +3,7 @@
 Rows:
     model             the mean over the N sampled futures of a clip (one sample: that one)
     best, worst       the sample of each clip that is best, or worst, by the protocol's metric
+    average           the N sampled futures averaged, frame by frame, and scored as one
     prior_mean        the model with the mean of its prior instead of a sample
     twin              a deterministic model, where one was given
     shipped           one sample of the model that comes with framecast, where it was asked for
@@ -36,6 +37,7 @@ ROWS = {
     "model": "one sample",
     "best": "best of N",
     "worst": "worst of N",
+    "average": "average frame of N",
     "prior_mean": "mean of the prior",
     "twin": "deterministic twin",
     "shipped": "the shipped model",

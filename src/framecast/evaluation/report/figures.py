@@ -19,6 +19,7 @@ COLOURS = {
     "model": "#2f7fd1",
     "best": "#2a9d76",
     "worst": "#d9483b",
+    "average": "#7a5cc4",
     "prior_mean": "#7a5cc4",
     "twin": "#c2559d",
     "shipped": "#2a9d76",
