@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	test -e data/pusher || $(BIN)/framecast record framecast/Pusher-v0 --episodes 600 --seed 0 --workers 2 --out data/pusher
 	$(BIN)/framecast train demo --data data/pusher --out runs/demo --model.mirror dx,x --clips.mirror dx,x $$(test ! -e runs/demo/recipe.yaml || echo --resume)
-	$(BIN)/framecast train demo_latent --data data/pusher --out runs/demo_samples --training.start_from runs/demo --clips.mirror dx,x $$(test ! -e runs/demo_samples/recipe.yaml || echo --resume)
+	$(BIN)/framecast train demo_latent --data data/pusher --out runs/demo_samples --training.start_from runs/demo --model.mirror dx,x --clips.mirror dx,x $$(test ! -e runs/demo_samples/recipe.yaml || echo --resume)
 	$(BIN)/framecast evaluate runs/demo_samples --samples 10 --best-by psnr --twin runs/demo --shipped
 	$(BIN)/framecast report runs/demo_samples
 

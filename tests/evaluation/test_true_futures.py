@@ -85,6 +85,19 @@ def test_the_arm_is_found_where_it_is(pusher: Path):
     assert metres_a_pixel(64) * np.median(error) < 0.03
 
 
+def test_what_is_smeared_is_not_recognised(world: TrueFutures):
+    futures = world.simulate(0)
+    sharp = futures.frames[0]
+    detector = futures.object_detector
+    smeared = np.broadcast_to(sharp.mean(axis=(1, 2), keepdims=True), sharp.shape)
+    faint = (0.2 * sharp + 0.8 * smeared).astype(np.uint8)
+    areas = detector.areas(sharp)
+    assert areas.shape == futures.recorded_objects.shape[:2]
+    assert areas.sum() > 100, "pixels of objects in four frames"
+    assert detector.areas(faint).sum() < areas.sum() / 4
+    assert (world.arm.strengths(sharp) > world.arm.strengths(faint)).all()
+
+
 def test_data_of_another_origin_has_no_true_futures(squares: Path, pusher: Path):
     clips = ProtocolClips.of(squares, SHORT)
     with pytest.raises(UserError, match="only for what `framecast record"):

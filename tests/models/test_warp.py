@@ -228,6 +228,26 @@ def test_latent_flows_are_trained_on_two_rollouts_by_the_energy_score(spec: Clip
     assert all(parameter.grad is not None for parameter in model.latent_flows.parameters())
 
 
+@pytest.mark.parametrize("mirror", ["", "x"])
+def test_beside_samples_the_prediction_without_noise_is_trained_as_without_a_latent(
+    spec: ClipSpec, clip: Clip, mirror: str
+):
+    plain = build(spec, latent_channels=0, frame_scale=True).double().eval()
+    model = with_latent(plain, spec).eval()
+    shape = (clip.num_frames - 1, clip.batch_size)
+    noise = torch.randn(*shape, model.latent_dim, dtype=torch.float64)
+    fed = torch.zeros(shape, dtype=torch.bool)
+    of_samples = model.loss(clip, 0.0, fed, noise).total
+    wrong = plain.predict(clip, 2, None, True) - clip.float_frames(torch.float64)[2:]
+    expected = USUAL_ERROR * (wrong.square().mean(dim=(2, 3, 4)) + LEAST_ERROR).log().mean()
+    expected = expected + plain.config.absolute_error * wrong.abs().mean()
+    config = dataclasses.replace(model.config, expected=3.0, mirror=mirror)
+    both = WarpModel(config, spec, num_context=2).double().eval()
+    both.load_state_dict(model.state_dict())
+    total = both.loss(clip, 0.0, fed, noise).total
+    torch.testing.assert_close(total, of_samples + 3 * expected, check_dtype=False)
+
+
 def test_sides_that_cannot_be_halved_three_times_are_refused(spec: ClipSpec):
     with pytest.raises(UserError, match="multiples of 8, got 64x60"):
         build(dataclasses.replace(spec, height=60))

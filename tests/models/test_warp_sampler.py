@@ -72,6 +72,7 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"refiner_width": 8}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
         ({"latent_channels": 0, "guided_flows": True, "mirror": "dx,x"}, (24, 40, 3)),
+        ({"latent_flows": True, "latent_channels": 3, "mirror": "dx,x"}, (24, 40, 3)),
     ],
 )
 @torch.no_grad()
@@ -159,6 +160,20 @@ def test_a_state_with_a_mirror_can_be_branched():
     torch.testing.assert_close(branches, frame[chosen], rtol=0, atol=1e-12)
 
 
-def test_a_mirror_is_refused_where_futures_are_drawn():
-    with pytest.raises(UserError, match=r"needs model.latent_channels 0, got 1"):
+def test_what_is_expected_is_asked_in_the_mirror_too_and_what_is_drawn_is_not():
+    spec = made_up(24, 40, 3)
+    drawing = {"latent_flows": True, "latent_channels": 3, "guided_flows": True}
+    model = moving_model(spec, mirror="dx,x", **drawing).double()
+    alone = moving_model(spec, **drawing).double()
+    clip, mirror = random_clip(spec), Mirror("dx,x", spec)
+    noise = torch.randn(4, 3, model.latent_dim).double()
+    drawn = sampled(model, clip, noise)
+    torch.testing.assert_close(drawn, sampled(alone, clip, noise), rtol=0, atol=0)
+    expected = sampled(model, clip, None)
+    turned = mirror.picture(sampled(alone, mirror.clip(clip), None))
+    torch.testing.assert_close(expected, (sampled(alone, clip, None) + turned) / 2)
+
+
+def test_a_mirror_is_refused_where_futures_are_drawn_by_a_spatial_latent():
+    with pytest.raises(UserError, match=r"needs model.latent_channels 0 or"):
         dataclasses.replace(SMALL, mirror="dx")

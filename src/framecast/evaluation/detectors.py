@@ -84,13 +84,20 @@ class ArmDetector:
     def __call__(self, pictures: Pictures) -> Floats:
         """(..., H, W, 3) -> (..., 2) pixels across and down."""
         shape, size = pictures.shape[:-3], pictures.shape[-2]
-        flat = pictures.reshape(-1, *pictures.shape[-3:])
-        scores = torch.cat(
-            [self._scores(_colours(flat[i : i + 16])) for i in range(0, len(flat), 16)]
-        )
-        best = scores.flatten(1).argmax(dim=1).numpy()
+        best = self._scores_of(pictures).argmax(dim=1).numpy()
         found: Floats = np.stack([best % size, best // size], axis=1) + 0.5
         return found.reshape(*shape, 2)
+
+    def strengths(self, pictures: Pictures) -> NDArray[np.float32]:
+        """(..., H, W, 3) -> (...): how much the place found looks like the end effector."""
+        strongest: NDArray[np.float32] = self._scores_of(pictures).amax(dim=1).numpy()
+        return strongest.reshape(pictures.shape[:-3])
+
+    def _scores_of(self, pictures: Pictures) -> Tensor:
+        """(..., H, W, 3) -> (B, H * W)"""
+        flat = pictures.reshape(-1, *pictures.shape[-3:])
+        parts = [self._scores(_colours(flat[i : i + 16])) for i in range(0, len(flat), 16)]
+        return torch.cat(parts).flatten(1)
 
     def _scores(self, colours: Tensor) -> Tensor:
         """How much every pixel looks like the end effector: (B, H, W)."""
@@ -181,8 +188,22 @@ class ObjectDetector:
         found: Floats = (self.places[:, :2] + gone).reshape(*pictures.shape[:-3], -1, 2)
         return found
 
+    def areas(self, pictures: Pictures) -> Floats:
+        """(..., H, W, 3) -> (..., N) pixels that have an object's colour, near its first place."""
+        flat = pictures.reshape(-1, *pictures.shape[-3:])
+        counts = np.stack([self._counted(picture)[0] for picture in flat])
+        areas: Floats = counts.reshape(*pictures.shape[:-3], -1)
+        return areas
+
     def _centroids(self, picture: Pictures) -> Floats:
         """Pixel coordinates (N, 2), across and down; NaN where too few pixels are seen."""
+        count, sums = self._counted(picture)
+        centres: Floats = sums / np.maximum(count, 1)[:, None]
+        centres[count < LEAST_PIXELS] = np.nan
+        return centres
+
+    def _counted(self, picture: Pictures) -> tuple[Floats, Floats]:
+        """Pixels of every object (N,), and the sums of their coordinates (N, 2)."""
         hue = _chroma(picture.reshape(-1, 3).astype(np.float64) / 255)
         # The nearest hue, from |a - b|^2 = |a|^2 - 2 a b + |b|^2.
         rest = np.square(self.hues).sum(axis=1) - 2 * hue @ self.hues.T  # (H * W, N + 3)
@@ -192,9 +213,8 @@ class ObjectDetector:
         mine = (distance < self.limits[nearest]) & self.near[nearest, pixels]
         count = np.bincount(nearest[mine], minlength=len(self.hues))
         sums = [np.bincount(nearest[mine], axis[mine], len(self.hues)) for axis in self.grid]
-        centres = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]
-        centres[count < LEAST_PIXELS] = np.nan
-        return centres[: len(self.places)]
+        number = len(self.places)
+        return count[:number].astype(np.float64), np.stack(sums, axis=1)[:number]
 
     def _on_table(self, pixels: Floats) -> Floats:
         """Pixels (..., N, 2) -> places (..., N, 2) at the objects' heights."""

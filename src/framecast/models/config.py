@@ -161,6 +161,8 @@ class WarpConfig(ModelConfig):
         latent_flows: the latent is `latent_channels` numbers that weigh flow fields, trained by the
             energy score on the model's own rollouts. For a model that was trained without a latent
             (`training.start_from`).
+        expected: with latent_flows, weight of the error of the prediction without noise, beside the
+            energy score, so that the model still tells what is expected of all futures.
         depth: residual blocks at a quarter of the size, where the decoder has been told the
             condition.
         sharp_sampling: warps from a frame that a cubic filter has doubled in size, instead of
@@ -170,8 +172,8 @@ class WarpConfig(ModelConfig):
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
         mirror: for a world in which left and right are alike, the names of the actions and states
             that change their sign in a mirror, with commas between them. Then every prediction is
-            the mean of that and of the mirror image's, which takes twice as long. Training is the
-            same. Needs a model without a latent: the mean of two futures is none of them.
+            the mean of that and of the mirror image's, which takes twice as long; a future that was
+            drawn is one, and stays as it is. Training is the same. Not with a spatial latent.
     """
 
     kind: str = "warp"
@@ -185,6 +187,7 @@ class WarpConfig(ModelConfig):
     absolute_error: float = 0.1
     frame_scale: bool = False
     latent_flows: bool = False
+    expected: float = 0.0
     depth: int = 0
     sharp_sampling: bool = False
     guided_flows: bool = False
@@ -193,11 +196,14 @@ class WarpConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         _check_prior_share(self.prior_share)
-        if self.mirror and self.latent_channels:
+        if self.mirror and self.latent_channels and not self.latent_flows:
             raise UserError(
-                f"model.mirror ({self.mirror}) needs model.latent_channels 0, got "
-                f"{self.latent_channels}: the mean of two futures is none of them."
+                f"model.mirror ({self.mirror}) needs model.latent_channels 0 or "
+                f"model.latent_flows, got {self.latent_channels} channels: the mean of two futures "
+                "is none of them."
             )
+        if self.expected < 0:
+            raise UserError(f"model.expected should be at least 0, got {self.expected}.")
 
 
 def _check_prior_share(share: float) -> None:

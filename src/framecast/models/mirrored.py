@@ -2,7 +2,8 @@
 
 The clip and its mirror image are rolled out side by side, and the frame that is shown is the mean
 of both, the second turned back. The model's own errors differ between the two, what cannot
-be foreseen does not.
+be foreseen does not. A future that is drawn by noise is not asked for twice: the mean of two would
+be neither.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def imagine_both(
     frame, following = imagine(state, action, noise, robot_state)
     if mirror is None or state.mirrored is None:
         return frame, following
+    if noise is not None and noise.shape[-1]:
+        return frame, replace(following, mirrored=None)
     turned = (mirror.action(action), noise, mirror.state(robot_state))
     other, mirrored = imagine(state.mirrored, *turned)
     return (frame + mirror.picture(other)) / 2, replace(following, mirrored=mirrored)

@@ -141,35 +141,44 @@ class WarpModel(VideoModel[WarpState]):
             absolute.append(error.abs().mean())
         of_frames = torch.stack(squared)
         reconstruction = of_frames.mean()
-        sharpness = self.config.absolute_error * torch.stack(absolute).mean()
         kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
         kl = kl_per_dimension.sum()
-        fit = reconstruction
-        if self.config.frame_scale:
-            fit = USUAL_ERROR * (of_frames + LEAST_ERROR).log().mean()
-        total = fit + sharpness + beta * kl
+        total = self._fit(of_frames, torch.stack(absolute)) + beta * kl
         per_dimension = kl_per_dimension if self.latent_dim else None
         return Loss(total, reconstruction, kl, self._state_error(clip), per_dimension)
 
+    def _fit(self, squared: Tensor, absolute: Tensor) -> Tensor:
+        """What predicted frames cost, of the mean errors of each."""
+        fit = squared.mean()
+        if self.config.frame_scale:
+            fit = USUAL_ERROR * (squared + LEAST_ERROR).log().mean()
+        return fit + self.config.absolute_error * absolute.mean()
+
     def _energy_loss(self, clip: Clip, noise: Tensor) -> Loss:
         """Two samples of every clip, rolled out as when predicting; the second has the noise of
-        the clip's neighbour in the batch."""
+        the clip's neighbour in the batch. With `expected`, a third without noise."""
         context = self.num_context
         frames, states = clip.float_frames(self.dtype), clip.states
         past, future = (None, None) if states is None else (states[:context], states[context:])
-        state = self.observe(frames[:context], clip.actions[: context - 1], past)
+        # As one clip each, not its mirror image too.
+        state = self._observe(frames[:context], clip.actions[: context - 1], past)
+        actions = clip.actions[context - 1 :]
         both = torch.stack([noise, noise.roll(1, dims=1)], dim=2)[context - 1 :]
         samples = self.rollout(
             state.repeat(2),
-            clip.actions[context - 1 :].repeat_interleave(2, dim=1),
+            actions.repeat_interleave(2, dim=1),
             both.flatten(1, 2),
             None if future is None else future.repeat_interleave(2, dim=1),
         )
         samples = samples.view(len(samples), -1, 2, *samples.shape[2:])
         true = frames[context:]
-        score = energy_score(samples[:, :, 0], samples[:, :, 1], true).mean()
+        total = energy_score(samples[:, :, 0], samples[:, :, 1], true).mean()
+        if self.config.expected:
+            wrong = self.rollout(state, actions, None, future) - true
+            squared, absolute = (x.mean(dim=(2, 3, 4)) for x in (wrong.square(), wrong.abs()))
+            total = total + self.config.expected * self._fit(squared, absolute)
         error = (samples - true[:, :, None]).square().mean()
-        return Loss(score, error, score.new_zeros(()), self._state_error(clip))
+        return Loss(total, error, total.new_zeros(()), self._state_error(clip))
 
     def _state_error(self, clip: Clip) -> Tensor:
         states = self.conditioner.standard_states(clip.states)

@@ -1,0 +1,189 @@
+"""Can gripper and pushed objects still be recognised in predicted frames?
+
+PSNR asks for the mean of all futures, in which a thing that may be here or there is a soft patch or
+gone. This says what is left to see, on the test clips of a pusher dataset, step by step:
+
+    edges     the gradient's magnitude in the predicted frame by that in the recorded one, over the
+              pixels that changed since the last context frame: 1 is as sharp as the recording
+    gripper   share of frames in which the detector of the end effector answers as strongly as in
+              95 of 100 recorded frames, within 3 pixels of where it is
+    objects   share of those that moved by more than a centimetre and are seen in the recorded
+              frame, whose colour covers between half and twice as many pixels as there
+    placed    the same, and no more than 3 pixels from where they are in the recorded frame
+
+Beside the models stands the simulator run again from the same moment with fresh hidden physics.
+
+    python benchmarks/recognition.py runs/demo runs/demo_samples --data data/pusher
+    python benchmarks/recognition.py runs/samples --strips strips.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from framecast.evaluation.calibration import MOTION
+from framecast.evaluation.clips import ProtocolClips
+from framecast.evaluation.detectors import LEAST_PIXELS, ArmDetector, metres_a_pixel, pixels_of
+from framecast.evaluation.protocols import PRESETS, Protocol
+from framecast.evaluation.sampling import sample_futures, sampler_of
+from framecast.evaluation.true_futures import Futures, TrueFutures
+from framecast.metrics import psnr
+from framecast.models.base import Sampler
+from framecast.training.runs import Run
+
+Pictures = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+MOVED = 0.01  # metres
+PLACED = 3.0  # pixels
+AS_OFTEN = 0.95  # share of recorded frames in which the gripper is recognised
+SHOWN = (0, 2, 4, 6, 9)
+STRIPS = 8
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A clip with what is known of it: frames (P, H, W, C), last context frame, states (P, 3)."""
+
+    frames: Pictures
+    last: Pictures
+    states: Floats
+    futures: Futures
+
+
+def gradient(pictures: Pictures) -> Floats:
+    """(P, H, W, C) -> (P, H, W): its magnitude, summed over colours."""
+    down, across = np.gradient(pictures.astype(np.float64), axis=(1, 2))
+    magnitude: Floats = np.hypot(down, across).sum(axis=-1)
+    return magnitude
+
+
+def measured(truth: Truth, pictures: Pictures, arm: ArmDetector, least: float) -> dict[str, Floats]:
+    """Of one future (P, H, W, C): edges (2, P) predicted and recorded, shares' terms (n, P)."""
+    size = pictures.shape[1]
+    change = np.abs(truth.frames.astype(np.int16) - truth.last).max(axis=-1) > MOTION
+    edges = [(gradient(x) * change).sum(axis=(1, 2)) for x in (pictures, truth.frames)]
+    places = pixels_of(truth.states, size)
+    near = np.linalg.norm(arm(pictures) - places, axis=-1) <= PLACED
+    gripper = near & (arm.strengths(pictures) >= least)
+    moved = truth.futures.recorded_objects[..., :2] - truth.futures.objects_before[:, :2]
+    detect = truth.futures.object_detector
+    shown, wanted = detect.areas(pictures), detect.areas(truth.frames)
+    asked = (np.linalg.norm(moved, axis=-1) > MOVED) & (wanted >= 2 * LEAST_PIXELS)
+    seen = (shown >= wanted / 2) & (shown <= 2 * wanted)
+    gap = np.linalg.norm(detect(pictures) - detect(truth.frames), axis=-1)
+    placed = seen & (gap <= PLACED * metres_a_pixel(size))
+    return {
+        "edges": np.stack(edges),
+        "gripper": gripper[None].astype(np.float64),
+        "objects": np.where(asked, seen, np.nan).T,
+        "placed": np.where(asked, placed, np.nan).T,
+    }
+
+
+def summary(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
+    """Each measure of every step, (P,)."""
+    edges = np.sum([part["edges"] for part in parts], axis=0)
+    shares = {
+        name: np.nanmean(np.concatenate([part[name] for part in parts]), axis=0)
+        for name in ("gripper", "objects", "placed")
+    }
+    return {"edges": edges[0] / edges[1], **shares}
+
+
+def as_pictures(frames: torch.Tensor) -> Pictures:
+    """(..., C, H, W) in [0, 1] -> (..., H, W, C) bytes."""
+    pictures: Pictures = (frames.clamp(0, 1) * 255).round().byte().movedim(-3, -1).numpy()
+    return pictures
+
+
+def truths(clips: ProtocolClips, protocol: Protocol, world: TrueFutures) -> list[Truth]:
+    found = []
+    for place in tqdm(range(len(clips)), desc="simulating"):
+        clip = clips.batch(slice(place, place + 1))
+        pictures = as_pictures(clip.float_frames(torch.float32)[:, 0])
+        assert clip.states is not None
+        states = clip.states[protocol.context :, 0].double().numpy()
+        last = pictures[protocol.context - 1]
+        found.append(Truth(pictures[protocol.context :], last, states, world.simulate(place)))
+    return found
+
+
+def predictions(sampler: Sampler[Any], clips: ProtocolClips, protocol: Protocol) -> torch.Tensor:
+    """(N, P, C, H, W)"""
+    parts = []
+    for first in tqdm(range(0, len(clips), 16), desc="predicting"):
+        chosen = slice(first, min(first + 16, len(clips)))
+        places = range(chosen.start, chosen.stop)
+        futures = sample_futures(sampler, clips.batch(chosen), protocol, places, range(1))
+        parts.append(futures[:, :, 0].transpose(0, 1))
+    return torch.cat(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="*", help="run folders")
+    parser.add_argument("--data", type=Path, default=Path("data/pusher"))
+    parser.add_argument("--clips", type=int, default=0, help="this many, spread evenly (all)")
+    parser.add_argument("--strips", type=Path, help="write pictures of some clips here")
+    options = parser.parse_args()
+    protocol = replace(PRESETS["course"], max_clips=options.clips)
+    clips = ProtocolClips.of(options.data, protocol)
+    world = TrueFutures.of(clips, protocol, num_futures=2)
+    known = truths(clips, protocol, world)
+    recorded = np.concatenate([world.arm.strengths(truth.frames) for truth in known])
+    least = float(np.quantile(recorded, 1 - AS_OFTEN))
+    rows = {
+        "the recording": np.stack([truth.frames for truth in known]),
+        "the simulator again": np.stack([truth.futures.frames[0] for truth in known]),
+        "the last context frame": np.stack(
+            [np.broadcast_to(t.last, t.frames.shape) for t in known]
+        ),
+    }
+    for folder in options.runs:
+        run = Run.open(folder)
+        sampler = sampler_of(run.load_model(run.default_checkpoint()), protocol)
+        if sampler.model.latent_dim:
+            drawn = predictions(sampler, clips, protocol)
+            rows[f"{folder}, one sample"] = as_pictures(drawn)
+        expected = predictions(sampler, clips, replace(protocol, prior="mean"))
+        rows[f"{folder}, mean of the prior"] = as_pictures(expected)
+    print(f"{len(known)} clips of {options.data}, {protocol.context} -> {protocol.horizon}")
+    print("| | PSNR | edges, step 1, 5, 10 | gripper | objects | placed |")
+    print("|---|---|---|---|---|---|")
+    true = torch.from_numpy(rows["the recording"]).movedim(-1, -3).float() / 255
+    for name, pictures in rows.items():
+        parts = [measured(t, p, world.arm, least) for t, p in zip(known, pictures, strict=True)]
+        found = summary(parts)
+        predicted = torch.from_numpy(pictures).movedim(-1, -3).float() / 255
+        cells = [f"{float(psnr(predicted, true).mean()):.2f}"]
+        cells += [", ".join(f"{x:.2f}" for x in found[k][[0, 4, 9]]) for k in found]
+        print(f"| {name} | {' | '.join(cells)} |")
+    if options.strips is not None:
+        write_strips(options.strips, known, list(rows.values()))
+
+
+def write_strips(path: Path, known: list[Truth], rows: list[Pictures]) -> None:
+    """Clips below one another: the recording, the simulator again, then the models."""
+    chosen = np.linspace(0, len(known) - 1, STRIPS).round().astype(int)
+    lines = [
+        np.concatenate([known[clip].last, *pictures[clip][list(SHOWN)]], axis=1)
+        for clip in chosen
+        for pictures in [*rows[:2], *rows[3:]]
+    ]
+    picture = Image.fromarray(np.concatenate(lines))
+    picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST).save(path)
+
+
+if __name__ == "__main__":
+    main()
