@@ -214,7 +214,8 @@ class ObjectDetector:
         count = np.bincount(nearest[mine], minlength=len(self.hues))
         sums = [np.bincount(nearest[mine], axis[mine], len(self.hues)) for axis in self.grid]
         number = len(self.places)
-        return count[:number].astype(np.float64), np.stack(sums, axis=1)[:number]
+        totals = np.stack(sums, axis=1)[:number].astype(np.float64)
+        return count[:number].astype(np.float64), totals
 
     def _on_table(self, pixels: Floats) -> Floats:
         """Pixels (..., N, 2) -> places (..., N, 2) at the objects' heights."""
