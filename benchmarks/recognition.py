@@ -35,14 +35,13 @@ from framecast.evaluation.clips import ProtocolClips
 from framecast.evaluation.detectors import LEAST_PIXELS, ArmDetector, metres_a_pixel, pixels_of
 from framecast.evaluation.protocols import PRESETS, Protocol
 from framecast.evaluation.sampling import sample_futures, sampler_of
-from framecast.evaluation.true_futures import Futures, TrueFutures
+from framecast.evaluation.true_futures import MOVED, Futures, TrueFutures
 from framecast.metrics import psnr
 from framecast.models.base import Sampler
 from framecast.training.runs import Run
 
 Pictures = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-MOVED = 0.01  # metres
 PLACED = 3.0  # pixels
 AS_OFTEN = 0.95  # share of recorded frames in which the gripper is recognised
 SHOWN = (0, 2, 4, 6, 9)

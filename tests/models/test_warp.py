@@ -248,6 +248,12 @@ def test_beside_samples_the_prediction_without_noise_is_trained_as_without_a_lat
     torch.testing.assert_close(total, of_samples + 3 * expected, check_dtype=False)
 
 
+@pytest.mark.parametrize(("flows", "weight"), [(True, -1.0), (False, 1.0)])
+def test_a_weight_of_what_is_expected_that_would_do_nothing_is_refused(flows: bool, weight: float):
+    with pytest.raises(UserError, match=r"model.expected should be at least 0"):
+        dataclasses.replace(SMALL, latent_flows=flows, expected=weight)
+
+
 def test_sides_that_cannot_be_halved_three_times_are_refused(spec: ClipSpec):
     with pytest.raises(UserError, match="multiples of 8, got 64x60"):
         build(dataclasses.replace(spec, height=60))

@@ -202,8 +202,11 @@ class WarpConfig(ModelConfig):
                 f"model.latent_flows, got {self.latent_channels} channels: the mean of two futures "
                 "is none of them."
             )
-        if self.expected < 0:
-            raise UserError(f"model.expected should be at least 0, got {self.expected}.")
+        if self.expected < 0 or (self.expected and not self.latent_flows):
+            raise UserError(
+                "model.expected should be at least 0, and 0 without model.latent_flows, "
+                f"got {self.expected}."
+            )
 
 
 def _check_prior_share(share: float) -> None:
