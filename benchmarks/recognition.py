@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from framecast.cli.console import progress_bar
 from framecast.evaluation.calibration import MOTION
 from framecast.evaluation.clips import ProtocolClips
 from framecast.evaluation.detectors import LEAST_PIXELS, ArmDetector, metres_a_pixel, pixels_of
@@ -38,6 +38,7 @@ from framecast.evaluation.sampling import sample_futures, sampler_of
 from framecast.evaluation.true_futures import MOVED, Futures, TrueFutures
 from framecast.metrics import psnr
 from framecast.models.base import Sampler
+from framecast.pictures import strip, to_uint8
 from framecast.training.runs import Run
 
 Pictures = NDArray[np.uint8]
@@ -98,33 +99,31 @@ def summary(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
     return {"edges": edges[0] / edges[1], **shares}
 
 
-def as_pictures(frames: torch.Tensor) -> Pictures:
-    """(..., C, H, W) in [0, 1] -> (..., H, W, C) bytes."""
-    pictures: Pictures = (frames.clamp(0, 1) * 255).round().byte().movedim(-3, -1).numpy()
-    return pictures
-
-
 def truths(clips: ProtocolClips, protocol: Protocol, world: TrueFutures) -> list[Truth]:
     found = []
-    for place in tqdm(range(len(clips)), desc="simulating"):
-        clip = clips.batch(slice(place, place + 1))
-        pictures = as_pictures(clip.float_frames(torch.float32)[:, 0])
-        assert clip.states is not None
-        states = clip.states[protocol.context :, 0].double().numpy()
-        last = pictures[protocol.context - 1]
-        found.append(Truth(pictures[protocol.context :], last, states, world.simulate(place)))
+    with progress_bar("simulating", len(clips)) as advance:
+        for place in range(len(clips)):
+            clip = clips.batch(slice(place, place + 1))
+            frames = to_uint8(clip.float_frames(torch.float32)[:, 0].numpy())
+            assert clip.states is not None
+            states = clip.states[protocol.context :, 0].double().numpy()
+            last = frames[protocol.context - 1]
+            found.append(Truth(frames[protocol.context :], last, states, world.simulate(place)))
+            advance()
     return found
 
 
-def predictions(sampler: Sampler[Any], clips: ProtocolClips, protocol: Protocol) -> torch.Tensor:
-    """(N, P, C, H, W)"""
+def predictions(sampler: Sampler[Any], clips: ProtocolClips, protocol: Protocol) -> Pictures:
+    """(N, P, H, W, C)"""
     parts = []
-    for first in tqdm(range(0, len(clips), 16), desc="predicting"):
-        chosen = slice(first, min(first + 16, len(clips)))
-        places = range(chosen.start, chosen.stop)
-        futures = sample_futures(sampler, clips.batch(chosen), protocol, places, range(1))
-        parts.append(futures[:, :, 0].transpose(0, 1))
-    return torch.cat(parts)
+    with progress_bar("predicting", len(clips)) as advance:
+        for first in range(0, len(clips), 16):
+            chosen = slice(first, min(first + 16, len(clips)))
+            places = range(chosen.start, chosen.stop)
+            futures = sample_futures(sampler, clips.batch(chosen), protocol, places, range(1))
+            parts.append(to_uint8(futures[:, :, 0].transpose(0, 1).numpy()))
+            advance(len(places))
+    return np.concatenate(parts)
 
 
 def main() -> None:
@@ -153,10 +152,9 @@ def main() -> None:
         run = Run.open(folder)
         sampler = sampler_of(run.load_model(run.default_checkpoint()), protocol)
         if sampler.model.latent_dim:
-            drawn = predictions(sampler, clips, protocol)
-            rows[f"{folder}, one sample"] = as_pictures(drawn)
-        expected = predictions(sampler, clips, replace(protocol, prior="mean"))
-        rows[f"{folder}, mean of the prior"] = as_pictures(expected)
+            rows[f"{folder}, one sample"] = predictions(sampler, clips, protocol)
+        expected = replace(protocol, prior="mean")
+        rows[f"{folder}, mean of the prior"] = predictions(sampler, clips, expected)
     print(f"{len(known)} clips of {options.data}, {protocol.context} -> {protocol.horizon}")
     print("| | PSNR | edges, step 1, 5, 10 | gripper | objects | placed |")
     print("|---|---|---|---|---|---|")
@@ -169,19 +167,13 @@ def main() -> None:
         cells += [", ".join(f"{x:.2f}" for x in found[k][[0, 4, 9]]) for k in found]
         print(f"| {name} | {' | '.join(cells)} |")
     if options.strips is not None:
-        write_strips(options.strips, known, list(rows.values()))
-
-
-def write_strips(path: Path, known: list[Truth], rows: list[Pictures]) -> None:
-    """Clips below one another: the recording, the simulator again, then the models."""
-    chosen = np.linspace(0, len(known) - 1, STRIPS).round().astype(int)
-    lines = [
-        np.concatenate([known[clip].last, *pictures[clip][list(SHOWN)]], axis=1)
-        for clip in chosen
-        for pictures in [*rows[:2], *rows[3:]]
-    ]
-    picture = Image.fromarray(np.concatenate(lines))
-    picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST).save(path)
+        chosen = np.linspace(0, len(known) - 1, STRIPS).round().astype(int)
+        steps = [f"+{step + 1}" for step in SHOWN]
+        strips = [
+            strip({name: rows[name][clip][list(SHOWN)] for name in rows}, steps, scale=3)
+            for clip in chosen
+        ]
+        Image.fromarray(np.concatenate([np.asarray(one) for one in strips])).save(options.strips)
 
 
 if __name__ == "__main__":
