@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from framecast.errors import UserError
 from framecast.training.devices import Devices
+from framecast.training.runs import Checkpoint
 from framecast.training.tables import read_table
 from tests.conftest import TINY, Outcome
 
@@ -66,6 +68,30 @@ def test_two_processes_take_the_steps_of_one_on_the_joined_batch(
         for run in (alone, together)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_two_processes_stop_together_when_one_is_told_to(squares: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    data = ("--data", str(squares), "--out", str(out), "--devices", "2")
+    endless = (*TINY, *SETTINGS, "--training.epochs=10000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "framecast", "train", "course", *data, *endless],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        metrics = out / "metrics.csv"
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        told, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Training was interrupted at step" in told
+    assert Checkpoint.load(out / "checkpoints/last.safetensors").step >= 2
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(

@@ -100,20 +100,23 @@ def test_a_resumed_run_ends_bit_equal_to_an_unbroken_one(
     ]
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_saves_the_step_and_the_run_goes_on_as_if_unbroken(
-    squares: Path, tmp_path: Path, framecast: Command
+    squares: Path, tmp_path: Path, framecast: Command, sent: signal.Signals
 ):
+    before = signal.getsignal(sent)
     run, unbroken = tmp_path / "run", tmp_path / "unbroken"
     metrics = run / "metrics.csv"
 
     def interrupt() -> None:
         while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), sent)
 
     threading.Thread(target=interrupt, daemon=True).start()
     stopped = train(framecast, squares, run, *sizes(2, 40))
     assert stopped.code == 130
+    assert signal.getsignal(sent) == before
     assert "--resume goes on" in stopped.out.replace("\n", " ")
     step = Checkpoint.load(run / "checkpoints" / "last.safetensors").step
     assert 2 <= step < 80

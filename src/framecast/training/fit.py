@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 
 from framecast.data.augment import StateShift
 from framecast.data.episodes import EpisodeStore
@@ -195,7 +196,7 @@ def _fit(
             enable_model_summary=False,
             callbacks=[*_callbacks(module, run, clock, checkpoints, report), collapse],
         )
-        with _stop_on_interrupt(trainer) as interrupted:
+        with _stop_on_signal(trainer) as interrupted:
             trainer.fit(module)
     outcome = _outcome(module, checkpoints, interrupted.is_set())
     return dataclasses.replace(outcome, warning=collapse.warning)
@@ -244,8 +245,8 @@ def _restored_determinism() -> Iterator[None]:
 
 
 @contextmanager
-def _stop_on_interrupt(trainer: Trainer) -> Iterator[threading.Event]:
-    """The first Ctrl-C ends training after the present step, with everything saved."""
+def _stop_on_signal(trainer: Trainer) -> Iterator[threading.Event]:
+    """The first Ctrl-C or SIGTERM ends training after the present step, with everything saved."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
@@ -257,6 +258,11 @@ def _stop_on_interrupt(trainer: Trainer) -> Iterator[threading.Event]:
         interrupted.set()
         trainer.should_stop = True
 
+    # Lightning puts its own in place of SIGTERM's, in which processes that train together wait
+    # for one another for ever; and puts back what was there before, in the end.
+    trainer.callbacks.append(
+        LambdaCallback(on_train_start=lambda *_: signal.signal(signal.SIGTERM, stop))
+    )
     before: Any = signal.signal(signal.SIGINT, stop)
     try:
         yield interrupted
