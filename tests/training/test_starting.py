@@ -49,6 +49,20 @@ def test_a_run_begins_with_the_weights_of_another(
         torch.testing.assert_close(after[name], value)
 
 
+def test_a_run_begins_with_the_weights_of_an_exported_model(
+    squares: Path, tmp_path: Path, framecast: Command, begun: Path
+):
+    package, run = tmp_path / "package", tmp_path / "further"
+    assert framecast("export", begun, "--out", package).code == 0
+    command = ("train", "warp", "--data", squares, "--out", run, *SIZES, "--seed=9")
+    done = framecast(*command, "--optimizer.lr=0", f"--training.start_from={package}")
+    assert done.code == 0, done.err
+    before, after = weights(begun), weights(run)
+    assert before.keys() == after.keys()
+    for name, value in before.items():  # an exported model is in half precision
+        torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-6)
+
+
 def test_only_new_parts_are_trained(squares: Path, tmp_path: Path, framecast: Command, begun: Path):
     run = tmp_path / "latent"
     command = ("train", "warp_latent", "--data", squares, "--out", run, *SIZES, NEW_PARTS)
@@ -61,7 +75,7 @@ def test_only_new_parts_are_trained(squares: Path, tmp_path: Path, framecast: Co
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("--model.fine_width=16", "Give the model the settings of that run"),
+        ("--model.fine_width=16", "Give the model the settings of the recipe.yaml"),
         (NEW_PARTS, "has every part of this model"),
     ],
 )

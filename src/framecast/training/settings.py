@@ -136,8 +136,8 @@ class TrainingConfig:
         max_minutes: stop after this many minutes of training, whatever the epoch; 0 is no limit.
         precision: bf16-mixed runs convolutions in bfloat16; 32-true runs all in float32.
         accelerator: cpu, gpu or auto.
-        start_from: run folder whose weights the model starts from. What it does not have begins
-            anew; empty begins with everything anew.
+        start_from: folder of a run, or of an exported model, whose weights the model starts from.
+            What it does not have begins anew; empty begins with everything anew.
         only_new_parts: train nothing but what `start_from` does not have.
         accumulate: a batch is worked through in this many parts whose gradients are averaged, for
             less memory; batch normalisation then sees a part at a time.

@@ -22,6 +22,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from framecast.clip import ClipSpec
 from framecast.errors import UserError
 from framecast.models.base import VideoModel
 from framecast.training.recipe import Recipe, parse_yaml, recipe_from
@@ -70,11 +71,16 @@ class Package:
 
     def load_model(self) -> VideoModel[Any]:
         """The model in evaluation mode, in full precision. Raises UserError if it is not whole."""
+        spec, weights = self.load()
+        model = build_model(self.recipe(), spec)
+        load_weights(model, weights, self.weights_file)
+        return model.eval()
+
+    def load(self) -> tuple[ClipSpec, dict[str, Tensor]]:
+        """Its clips and its weights in full precision. Raises UserError if they are not whole."""
         checkpoint = Checkpoint.load(self.weights_file)
         whole = {name: _whole(tensor) for name, tensor in checkpoint.model.items()}
-        model = build_model(self.recipe(), checkpoint.spec)
-        load_weights(model, whole, self.weights_file)
-        return model.eval()
+        return checkpoint.spec, whole
 
 
 def export(run: Run, checkpoint_name: str, out: Path, overwrite: bool = False) -> Package:
