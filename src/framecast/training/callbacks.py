@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from types import FrameType
+from typing import Any, Protocol, Self
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -61,6 +64,40 @@ class Clock(StepCallback):
     def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
         if self.max_minutes and self.minutes >= self.max_minutes:
             trainer.should_stop = True
+
+
+class StopOnSignal(Callback):
+    """Inside of it the first Ctrl-C or SIGTERM ends training after the present step, with
+    everything saved; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.trainer: Trainer | None = None
+        self.listens = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Self:
+        if self.listens:
+            self.before: Any = signal.signal(signal.SIGINT, self.stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.listens:
+            signal.signal(signal.SIGINT, self.before)
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        self.trainer = trainer
+        trainer.should_stop = trainer.should_stop or self.asked
+        # In place of Lightning's, in which processes that train together wait for one another for
+        # ever; it puts back in the end what was there before its own.
+        if self.listens:
+            signal.signal(signal.SIGTERM, self.stop)
+
+    def stop(self, _: int, __: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        if self.trainer is not None:
+            self.trainer.should_stop = True
 
 
 class Agreement(StepCallback):

@@ -5,19 +5,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LambdaCallback
 
 from framecast.data.augment import StateShift
 from framecast.data.episodes import EpisodeStore
@@ -34,6 +30,7 @@ from framecast.training.callbacks import (
     Report,
     Reporter,
     Samples,
+    StopOnSignal,
 )
 from framecast.training.collapse import CollapseWatch
 from framecast.training.devices import Devices, is_first_process
@@ -176,7 +173,7 @@ def _fit(
     synchronise_norms(module.model, config.sync_batch_norm)
     if steps_left <= 0 or _out_of_patience(config, checkpoints):
         return _outcome(module, checkpoints, interrupted=False)
-    with _quiet_lightning(), _restored_determinism():
+    with _quiet_lightning(), _restored_determinism(), StopOnSignal() as stop:
         trainer = Trainer(
             accelerator=config.accelerator,
             **devices.trainer_arguments(),
@@ -194,11 +191,10 @@ def _fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[*_callbacks(module, run, clock, checkpoints, report), collapse],
+            callbacks=[stop, *_callbacks(module, run, clock, checkpoints, report), collapse],
         )
-        with _stop_on_signal(trainer) as interrupted:
-            trainer.fit(module)
-    outcome = _outcome(module, checkpoints, interrupted.is_set())
+        trainer.fit(module)
+    outcome = _outcome(module, checkpoints, interrupted=stop.asked)
     return dataclasses.replace(outcome, warning=collapse.warning)
 
 
@@ -242,32 +238,6 @@ def _restored_determinism() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def _stop_on_signal(trainer: Trainer) -> Iterator[threading.Event]:
-    """The first Ctrl-C or SIGTERM ends training after the present step, with everything saved."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-
-    def stop(_: int, __: FrameType | None) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-        trainer.should_stop = True
-
-    # Lightning puts its own in place of SIGTERM's, in which processes that train together wait
-    # for one another for ever; and puts back what was there before, in the end.
-    trainer.callbacks.append(
-        LambdaCallback(on_train_start=lambda *_: signal.signal(signal.SIGTERM, stop))
-    )
-    before: Any = signal.signal(signal.SIGINT, stop)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
