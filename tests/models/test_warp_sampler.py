@@ -17,6 +17,8 @@ from tests.conftest import vector
 
 SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=16, coarse_width=8)
 
+SURE: dict[str, object] = {"latent_channels": 0}
+
 
 def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
     """A model whose flows, masks and canvas all take part, as those of a trained one do."""
@@ -29,6 +31,9 @@ def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
     if model.latent_flows is not None:
         torch.nn.init.normal_(model.latent_flows.fields_of.weight, 0.0, 0.1)
         torch.nn.init.normal_(model.latent_flows.for_middle.weight, 0.0, 0.3)
+    if model.config.state_history:
+        for weight in model.conditioner.state_predictor.parameters():
+            torch.nn.init.normal_(weight, 0.0, 0.1)
     if model.refiner is not None:
         torch.nn.init.normal_(model.refiner.correction.weight, 0.0, 0.1)
     return model
@@ -69,6 +74,7 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"depth": 2}, (24, 40, 3)),
         ({"sharp_sampling": True}, (24, 40, 3)),
         ({"guided_flows": True}, (24, 40, 3)),
+        ({"guided_flows": True, "state_history": True, "mirror": "dx,x"} | SURE, (24, 40, 3)),
         ({"refiner_width": 8}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
         ({"latent_channels": 0, "guided_flows": True, "mirror": "dx,x"}, (24, 40, 3)),

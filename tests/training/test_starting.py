@@ -63,6 +63,21 @@ def test_a_run_begins_with_the_weights_of_an_exported_model(
         torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-6)
 
 
+def test_a_prediction_of_states_that_is_new_is_fitted(
+    squares: Path, tmp_path: Path, framecast: Command
+):
+    plain, fresh, further = (tmp_path / name for name in ("plain", "fresh", "further"))
+    train = ("train", "warp", "--data", squares, *SIZES, "--out")
+    assert framecast(*train, plain, "--model.state_history=false").code == 0
+    assert framecast(*train, fresh).code == 0
+    assert framecast(*train, further, f"--training.start_from={plain}").code == 0
+    wanted, found = weights(fresh), weights(further)
+    names = [name for name in wanted if "state_predictor" in name]
+    assert len(names) > len([name for name in weights(plain) if "state_predictor" in name])
+    for name in names:
+        torch.testing.assert_close(found[name], wanted[name])
+
+
 def test_only_new_parts_are_trained(squares: Path, tmp_path: Path, framecast: Command, begun: Path):
     run = tmp_path / "latent"
     command = ("train", "warp_latent", "--data", squares, "--out", run, *SIZES, NEW_PARTS)

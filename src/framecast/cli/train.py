@@ -84,6 +84,7 @@ def _train(recipe: Recipe, options: Namespace) -> Outcome:
             advance(step - seen, _note(minutes, max_minutes, measured))
             seen = step
 
+        advance(0, "preparing")
         return begin(recipe, dataset, Path(options.out), report, devices)
 
 

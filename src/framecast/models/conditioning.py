@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from framecast.clip import ClipSpec, VectorSpec
 from framecast.errors import UserError
 from framecast.models.config import Condition
-from framecast.models.state_predictor import StatePredictor
-
-CHANGE_SCALE = 5.0  # a step changes a state by about a fifth of its standard deviation
+from framecast.models.state_predictor import CHANGE_SCALE, StatePredictor, step_before
 
 
 class Standardise(nn.Module):
@@ -39,6 +37,7 @@ class Conditioner(nn.Module):
 
     Args:
         foresees: where there are states, their predicted change is part of the condition.
+        recalls: where there are states, they are predicted from the step before too.
 
     Attributes:
         size: N; 0 when the model is told nothing.
@@ -46,9 +45,16 @@ class Conditioner(nn.Module):
     Raises UserError when the data has no states and the condition needs them.
     """
 
-    def __init__(self, condition: Condition, spec: ClipSpec, foresees: bool = False) -> None:
+    def __init__(
+        self,
+        condition: Condition,
+        spec: ClipSpec,
+        foresees: bool = False,
+        recalls: bool = False,
+    ) -> None:
         super().__init__()
         self.foresees = foresees
+        self.recalls = recalls and condition == "action+state"
         self.tells_nothing = condition == "none"
         self.action = Standardise(spec.action)
         self.state: Standardise | None = None
@@ -61,7 +67,7 @@ class Conditioner(nn.Module):
                 )
             self.state = Standardise(spec.state)
             self.size += spec.state.size * (2 if foresees else 1)
-            self.state_predictor = StatePredictor(spec.action, spec.state)
+            self.state_predictor = StatePredictor(spec.action, spec.state, recalls)
 
     def standard_states(self, states: Tensor | None) -> Tensor | None:
         """Standardised states, or None for a model that uses none."""
@@ -74,8 +80,11 @@ class Conditioner(nn.Module):
         standard: Tensor = self.state(states)
         return standard
 
-    def forward(self, action: Tensor, standard_state: Tensor | None) -> Tensor:
-        """The condition (B, N) from an action (B, A) and a standardised state (B, S)."""
+    def forward(
+        self, action: Tensor, standard_state: Tensor | None, before: Tensor | None = None
+    ) -> Tensor:
+        """The condition (B, N) from an action (B, A), a standardised state (B, S) and, where the
+        step before is recalled, that (B, R): see `recall`."""
         standard: Tensor = self.action(action)
         if self.tells_nothing:
             return standard[..., :0]
@@ -83,12 +92,27 @@ class Conditioner(nn.Module):
             return standard
         parts = [standard, standard_state]
         if self.foresees:
-            change = self.next_state(standard_state, action) - standard_state
+            change = self.next_state(standard_state, action, before) - standard_state
             parts.append(CHANGE_SCALE * change)
         return torch.cat(parts, dim=-1)
 
-    def next_state(self, standard_state: Tensor, action: Tensor) -> Tensor:
+    def recall(self, action: Tensor, standard_state: Tensor | None) -> Tensor | None:
+        """What is recalled (B, R) of this step at the next; None where nothing is."""
+        if not self.recalls or standard_state is None:
+            return None
+        return step_before(self.action(action), standard_state)
+
+    def recall_all(self, actions: Tensor, standard_states: Tensor | None) -> Tensor | None:
+        """What is recalled (T + 1, B, R) at every frame of a sequence (T, B, A), (T + 1, B, S)."""
+        if not self.recalls or standard_states is None:
+            return None
+        steps = step_before(self.action(actions), standard_states[:-1])
+        return torch.cat([steps.new_zeros(1, *steps.shape[1:]), steps])
+
+    def next_state(
+        self, standard_state: Tensor, action: Tensor, before: Tensor | None = None
+    ) -> Tensor:
         """The predicted standardised state (B, S) after this action."""
         with torch.autocast(standard_state.device.type, enabled=False):
-            predicted: Tensor = self.state_predictor(self.action(action), standard_state)
+            predicted: Tensor = self.state_predictor(self.action(action), standard_state, before)
         return predicted

@@ -169,6 +169,8 @@ class WarpConfig(ModelConfig):
             bilinearly from its pixels.
         guided_flows: the condition, with the predicted change of the state in it, moves whole flow
             fields at once.
+        state_history: where there are states, the next one is predicted from the step before too,
+            by a small network.
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
         mirror: for a world in which left and right are alike, the names of the actions and states
             that change their sign in a mirror, with commas between them. Then every prediction is
@@ -191,6 +193,7 @@ class WarpConfig(ModelConfig):
     depth: int = 0
     sharp_sampling: bool = False
     guided_flows: bool = False
+    state_history: bool = False
     refiner_width: int = 0
     mirror: str = ""
 

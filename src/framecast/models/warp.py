@@ -18,7 +18,7 @@ L latent channels, Z latent numbers (L h w), D coarse channels at h w = H/8 W/8.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ from framecast.models.warp_networks import (
     quarters,
     woven,
 )
-from framecast.models.warp_sampler import WarpSampler
+from framecast.models.warp_sampler import WarpSampler, WarpSamplerState
 
 # With `frame_scale`: the squared error at which a frame weighs what it does without, and the one
 # below which it hardly weighs more.
@@ -59,6 +59,7 @@ class WarpState(MirroredState):
     canvas: (B, C, Q) what was seen before, in quarters
     hidden, cell: (B, D, h, w) of the spatial LSTM
     latent: (B, J) the latest of `latent_flows`; None before the first that was drawn
+    before: (B, R) what the conditioner recalls of the step before; None where it does not
     """
 
     frame: Tensor
@@ -67,6 +68,7 @@ class WarpState(MirroredState):
     hidden: Tensor
     cell: Tensor
     latent: Tensor | None = None
+    before: Tensor | None = None
 
 
 class WarpModel(VideoModel[WarpState]):
@@ -85,7 +87,9 @@ class WarpModel(VideoModel[WarpState]):
         self.config = config
         self.grid = (height, width)
         widths = (config.fine_width, config.middle_width, config.coarse_width)
-        self.conditioner = Conditioner(config.condition, spec, foresees=config.guided_flows)
+        self.conditioner = Conditioner(
+            config.condition, spec, foresees=config.guided_flows, recalls=config.state_history
+        )
         self.encoder = FrameEncoder(spec.channels, widths)
         self.place = nn.Parameter(0.02 * torch.randn(1, widths[2], height, width))
         self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
@@ -117,7 +121,7 @@ class WarpModel(VideoModel[WarpState]):
             return self._energy_loss(clip, noise)
         frames = clip.float_frames(self.dtype)
         states = self.conditioner.standard_states(clip.states)
-        conditions = self.conditioner(clip.actions, None if states is None else states[:-1])
+        conditions = self._conditions(clip.actions, states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None)
         num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
@@ -184,7 +188,9 @@ class WarpModel(VideoModel[WarpState]):
         states = self.conditioner.standard_states(clip.states)
         if states is None:
             return torch.zeros((), device=clip.actions.device)
-        guess = self.conditioner.next_state(states[:-1], clip.actions)
+        before = self.conditioner.recall_all(clip.actions, states)
+        known = None if before is None else before[:-1]
+        guess = self.conditioner.next_state(states[:-1], clip.actions, known)
         return (guess - states[1:]).square().mean()
 
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> WarpState:
@@ -201,12 +207,29 @@ class WarpModel(VideoModel[WarpState]):
         standard = self.conditioner.standard_states(states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None if standard is None else standard[0])
-        for step, action in enumerate(actions):
+        for step, condition in enumerate(self._conditions(actions, standard)):
             state = replace(state, frame=frames[step], context=frames[step])
-            condition = self.conditioner(action, None if standard is None else standard[step])
             _, state, _ = self._step(state, condition, None, next_codes[step])
-        robot_state = None if standard is None else standard[-1]
-        return replace(state, frame=frames[-1], context=frames[-1], robot_state=robot_state)
+        before = self.conditioner.recall_all(actions, standard)
+        return replace(
+            state,
+            frame=frames[-1],
+            context=frames[-1],
+            robot_state=None if standard is None else standard[-1],
+            before=None if before is None else before[-1],
+        )
+
+    def _conditions(self, actions: Tensor, states: Tensor | None) -> Tensor:
+        """Of a sequence (T, B, A) and its standardised states (T + 1, B, S): (T, B, N)."""
+        before = self.conditioner.recall_all(actions, states)
+        return cast(
+            Tensor,
+            self.conditioner(
+                actions,
+                None if states is None else states[:-1],
+                None if before is None else before[:-1],
+            ),
+        )
 
     def imagine(
         self,
@@ -220,20 +243,21 @@ class WarpModel(VideoModel[WarpState]):
     def _imagine(
         self, state: WarpState, action: Tensor, noise: Tensor | None, robot_state: Tensor | None
     ) -> tuple[Tensor, WarpState]:
-        condition = self.conditioner(action, state.robot_state)
+        condition = self.conditioner(action, state.robot_state, state.before)
         frame, next_state, _ = self._step(state, condition, noise, None)
-        standard = self.next_robot_state(state.robot_state, action, robot_state)
-        return frame, replace(next_state, frame=frame, robot_state=standard)
+        standard = self.next_robot_state(state, action, robot_state)
+        before = self.conditioner.recall(action, state.robot_state)
+        return frame, replace(next_state, frame=frame, robot_state=standard, before=before)
 
     def next_robot_state(
-        self, standard: Tensor | None, action: Tensor, given: Tensor | None
+        self, state: WarpState | WarpSamplerState, action: Tensor, given: Tensor | None
     ) -> Tensor | None:
         """The standardised state (B, S) after an action: the given one, else as predicted."""
-        if standard is None:
+        if state.robot_state is None:
             return None
         if given is not None:
             return self.conditioner.standard_states(given)
-        return self.conditioner.next_state(standard, action)
+        return self.conditioner.next_state(state.robot_state, action, state.before)
 
     def sampler(self, bfloat16: bool) -> Sampler[Any]:
         return WarpSampler(self, bfloat16)

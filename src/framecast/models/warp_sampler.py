@@ -57,6 +57,7 @@ class WarpSamplerState(MirroredState):
     hidden: (B, D, h, w) of the spatial LSTM, in the convolutions' precision
     cell: (B, D, h w)
     latent: (B, J) the latest of `latent_flows`; None before the first that was drawn
+    before: (B, R) what the conditioner recalls of the step before; None where it does not
     """
 
     frame: Tensor
@@ -67,6 +68,7 @@ class WarpSamplerState(MirroredState):
     hidden: Tensor
     cell: Tensor
     latent: Tensor | None
+    before: Tensor | None
 
 
 class WarpSampler(Sampler[WarpSamplerState]):
@@ -106,6 +108,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             _channels_last(state.hidden.to(self.dtype)),
             state.cell.flatten(2),
             state.latent,
+            state.before,
             mirrored=None if state.mirrored is None else self.begin(state.mirrored),
         )
 
@@ -127,7 +130,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         noise: Tensor | None,
         robot_state: Tensor | None,
     ) -> tuple[Tensor, WarpSamplerState]:
-        condition = self.model.conditioner(action, state.robot_state).to(self.model.dtype)
+        conditioner = self.model.conditioner
+        condition = conditioner(action, state.robot_state, state.before).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)
         fine, middle, coarse = self.encoder(state.frame, state.context_code)
         coarse = coarse.add_(for_coarse + self.model.place)
@@ -146,10 +150,11 @@ class WarpSampler(Sampler[WarpSamplerState]):
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
         frame = woven(latest, self.compositor.size)
-        standard = self.model.next_robot_state(state.robot_state, action, robot_state)
+        standard = self.model.next_robot_state(state, action, robot_state)
         state = replace(
             state,
             robot_state=standard,
+            before=conditioner.recall(action, state.robot_state),
             frame=frame,
             latest=latest,
             canvas=canvas,

@@ -113,11 +113,12 @@ def resume(
 
 
 def _first_weights(model: VideoModel[Any], recipe: Recipe, store: EpisodeStore) -> None:
-    """Beyond those of its seed: of the run it starts from, or its rule of the robot's state."""
+    """Beyond those of its seed: what it starts from, and the prediction of the robot's state."""
     if recipe.training.start_from:
-        take_weights(model, recipe)
-    else:
-        fit_states(model, store)
+        lacking = take_weights(model, recipe)
+        if not any("state_predictor" in name for name in lacking):
+            return
+    fit_states(model, store)
 
 
 def _restore(module: TrainingModule, run: Run) -> History:

@@ -36,8 +36,11 @@ def spec_to_start_from(recipe: Recipe, data: ClipSpec, dataset: Path) -> ClipSpe
     return spec
 
 
-def take_weights(model: VideoModel[Any], recipe: Recipe) -> None:
-    """Give a new model the weights that it starts from. Raises UserError where they do not fit."""
+def take_weights(model: VideoModel[Any], recipe: Recipe) -> list[str]:
+    """Give a new model the weights that it starts from; returns the names of what they lack.
+
+    Raises UserError where they do not fit.
+    """
     before = _trained(recipe)
     own = model.state_dict()
     for name, theirs in before.weights.items():
@@ -48,7 +51,8 @@ def take_weights(model: VideoModel[Any], recipe: Recipe) -> None:
                 f"{before.path} does not fit: its {name} is {tuple(theirs.shape)}, "
                 f"this model {found}. Give the model the settings of the recipe.yaml there."
             )
-    model.load_state_dict(before.weights, strict=False)
+    lacking: list[str] = model.load_state_dict(before.weights, strict=False).missing_keys
+    return lacking
 
 
 def freeze_taken(model: VideoModel[Any], recipe: Recipe) -> None:
