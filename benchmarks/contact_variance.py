@@ -30,8 +30,8 @@ from framecast.evaluation.protocols import PRESETS
 from framecast.evaluation.sampling import sample_futures, sampler_of
 from framecast.models.base import Sampler
 from framecast.pusher.env import PusherEnv, Snapshot
+from framecast.training.packages import Package
 from framecast.training.runs import Run
-from framecast.weights import Package
 
 SAMPLES, CONTEXT, HORIZON = 20, 2, 10
 PROTOCOL = replace(PRESETS["course"], num_samples=SAMPLES, precision="bfloat16")

@@ -14,7 +14,7 @@ LEVELS = (
     {"mirror"},
     {"data", "pusher", "models"},
     {"recording", "training"},
-    {"evaluation", "weights"},
+    {"evaluation"},
     {"planning"},
     {"steering", "speed"},
     {"cli"},

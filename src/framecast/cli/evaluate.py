@@ -183,8 +183,8 @@ def _networks(options: Namespace, protocol: Protocol) -> tuple[Any, ...]:
 
 def _beside(options: Namespace, device: str) -> tuple[dict[str, Any], dict[str, Path]]:
     """Other models and their files of weights, by row."""
+    from framecast.training.packages import Package
     from framecast.training.runs import Run
-    from framecast.weights import Package
 
     models, files = {}, {}
     if options.twin:

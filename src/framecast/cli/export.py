@@ -24,8 +24,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an exported model")
     options = parser.parse_args(argv)
     with console.status("Loading PyTorch ..."):
+        from framecast.training.packages import export
         from framecast.training.runs import Run
-        from framecast.weights import export
 
         run = Run.open(options.run)
         checkpoint = options.checkpoint or run.default_checkpoint()

@@ -64,8 +64,8 @@ def planner_options(parser: argparse.ArgumentParser) -> None:
 
 def opened(options: Namespace) -> tuple[Run | None, VideoModel[Any]]:
     """The run and its model; without a run, the model that comes with framecast."""
+    from framecast.training.packages import Package
     from framecast.training.runs import Run
-    from framecast.weights import Package
 
     if options.run is None:
         if options.checkpoint is not None:

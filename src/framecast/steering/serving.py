@@ -28,8 +28,8 @@ from framecast.steering.guards import Door, Limits, is_loopback
 from framecast.steering.messages import MAX_BYTES
 from framecast.steering.server import Steering, build_app
 from framecast.steering.starts import Starts
+from framecast.training.packages import Package
 from framecast.training.runs import Run
-from framecast.weights import Package
 
 
 def prepare(

@@ -14,9 +14,9 @@ from torch import Tensor
 from framecast.clip import ClipSpec
 from framecast.errors import UserError
 from framecast.models.base import VideoModel
+from framecast.training.packages import Package
 from framecast.training.recipe import Recipe
 from framecast.training.runs import Checkpoint, Run
-from framecast.weights import Package
 
 
 def spec_to_start_from(recipe: Recipe, data: ClipSpec, dataset: Path) -> ClipSpec:

@@ -13,12 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from framecast import weights
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.steering import serving
+from framecast.training import packages
+from framecast.training.packages import Package
 from framecast.training.runs import Run
-from framecast.weights import Package
 from tests.conftest import Outcome
 
 Command = Callable[..., Outcome]
@@ -80,7 +80,7 @@ def test_an_export_overwrites_only_an_export(
 def test_a_model_too_large_to_hand_on_is_refused_and_leaves_nothing(
     run_folder: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(weights, "MAX_MEGABYTES", 0.01)
+    monkeypatch.setattr(packages, "MAX_MEGABYTES", 0.01)
     line = framecast("export", run_folder, "--out", tmp_path / "model").one_line()
     assert "in half precision" in line
     assert list(tmp_path.iterdir()) == []
@@ -109,14 +109,14 @@ def test_a_damaged_model_is_one_line(
 def test_without_a_shipped_model_the_command_says_what_to_do(
     tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr(packages, "SHIPPED", tmp_path / "nothing")
     assert "holds no trained model" in framecast("steer").one_line()
 
 
 def test_the_shipped_model_is_steered_from_fresh_scenes():
-    if not Package.is_one(weights.SHIPPED):
+    if not Package.is_one(packages.SHIPPED):
         pytest.skip("this checkout holds no trained model")
-    assert Package.shipped().weights_file.stat().st_size <= weights.MAX_MEGABYTES * 1e6
+    assert Package.shipped().weights_file.stat().st_size <= packages.MAX_MEGABYTES * 1e6
     steering = serving.prepare(None, None, None, "test", None)
     assert steering.starts.has_scenes
     steering.close()

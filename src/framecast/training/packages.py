@@ -30,7 +30,7 @@ from framecast.training.runs import Checkpoint, Run, build_model, load_weights
 
 MAX_MEGABYTES = 15.0
 SMALL = 1024  # numbers; norms and biases of this size stay as they are
-SHIPPED = Path(__file__).parent / "pusher"
+SHIPPED = Path(__file__).parents[1] / "weights" / "pusher"
 
 
 @dataclass(frozen=True)
