@@ -44,7 +44,7 @@ from framecast.models.warp_networks import (
     quarters,
     woven,
 )
-from framecast.models.warp_sampler import WarpSampler, WarpSamplerState
+from framecast.models.warp_sampler import WarpSampler
 
 # With `frame_scale`: the squared error at which a frame weighs what it does without, and the one
 # below which it hardly weighs more.
@@ -245,19 +245,23 @@ class WarpModel(VideoModel[WarpState]):
     ) -> tuple[Tensor, WarpState]:
         condition = self.conditioner(action, state.robot_state, state.before)
         frame, next_state, _ = self._step(state, condition, noise, None)
-        standard = self.next_robot_state(state, action, robot_state)
+        standard = self.next_robot_state(state.robot_state, action, robot_state, state.before)
         before = self.conditioner.recall(action, state.robot_state)
         return frame, replace(next_state, frame=frame, robot_state=standard, before=before)
 
     def next_robot_state(
-        self, state: WarpState | WarpSamplerState, action: Tensor, given: Tensor | None
+        self,
+        standard: Tensor | None,
+        action: Tensor,
+        given: Tensor | None,
+        before: Tensor | None,
     ) -> Tensor | None:
         """The standardised state (B, S) after an action: the given one, else as predicted."""
-        if state.robot_state is None:
+        if standard is None:
             return None
         if given is not None:
             return self.conditioner.standard_states(given)
-        return self.conditioner.next_state(state.robot_state, action, state.before)
+        return self.conditioner.next_state(standard, action, before)
 
     def sampler(self, bfloat16: bool) -> Sampler[Any]:
         return WarpSampler(self, bfloat16)
