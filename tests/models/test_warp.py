@@ -166,6 +166,30 @@ def test_a_guided_model_foresees_the_change_of_the_state(spec: ClipSpec):
     torch.testing.assert_close(told[:, plain.size :], CHANGE_SCALE * change)
 
 
+def test_it_is_told_of_the_step_before_alike_in_training_and_in_prediction(
+    spec: ClipSpec, clip: Clip
+):
+    """Whether a step is part of the context, of the future, or of a training sequence."""
+    model = build(spec, guided_flows=True, state_history=True, latent_channels=0).eval()
+    for weight in model.conditioner.state_predictor.parameters():
+        torch.nn.init.normal_(weight, 0.0, 0.3)
+    told: list[Tensor] = []
+    model.embed_condition.register_forward_hook(lambda _, given, __: told.append(given[0]))
+    model.loss(clip, 1.0, torch.ones(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0))
+    in_training = torch.stack(told)
+    for num_context in (2, 4):
+        told.clear()
+        model.predict(clip, num_context, None, True)
+        torch.testing.assert_close(torch.stack(told), in_training)
+    assert clip.states is not None
+    states = model.conditioner.standard_states(clip.states)
+    assert states is not None
+    nothing_known = model.conditioner.recall_all(clip.actions, states)
+    assert nothing_known is not None
+    forgetful = model.conditioner(clip.actions, states[:-1], torch.zeros_like(nothing_known[1:]))
+    assert not torch.isclose(forgetful[1:], in_training[1:]).flatten(1).all(dim=1).any()
+
+
 def test_without_latent_channels_it_is_deterministic(spec: ClipSpec, clip: Clip):
     model = build(spec, latent_channels=0).eval()
     assert model.latent_dim == 0
