@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def maps_with(compositor: Compositor, size: int, **values: float) -> Tensor:
     """Maps that are constant over the picture: flow_x, flow_y, mask logits by name."""
     maps = torch.zeros(1, compositor.num_maps, size, size)
     first_mask = 3 * compositor.num_flows
-    places = {"flow_x": 0, "flow_y": 1, "first": first_mask, "gate": compositor.num_maps - 1}
+    places = {"flow_x": 0, "flow_y": 1, "first": first_mask, "gate": sum(compositor.parts[:4])}
     places |= {"context": first_mask + compositor.num_flows, "canvas": first_mask + 3}
     for name, value in values.items():
         maps[:, places[name]] = value
@@ -188,6 +189,51 @@ def test_it_is_told_of_the_step_before_alike_in_training_and_in_prediction(
     assert nothing_known is not None
     forgetful = model.conditioner(clip.actions, states[:-1], torch.zeros_like(nothing_known[1:]))
     assert not torch.isclose(forgetful[1:], in_training[1:]).flatten(1).all(dim=1).any()
+
+
+def test_it_sees_the_robot_alike_in_training_and_in_prediction(spec: ClipSpec, clip: Clip):
+    """As above, of what the sprites cover now and will cover then."""
+    model = build(spec, guided_flows=True, sprites=2, latent_channels=0).eval()
+    assert model.sprites is not None
+    model.sprites.begin(torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(model.conditioner.state_predictor.change.weight, 0.0, 0.3)
+    seen: list[Tensor] = []
+
+    def remember(_: object, given: tuple[Any, ...]) -> None:
+        seen.append(torch.cat([*given[2].opacities], dim=1))
+
+    model.encoder.register_forward_pre_hook(remember)
+    model.loss(clip, 1.0, torch.ones(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0))
+    in_training = torch.stack(seen)
+    assert clip.states is not None
+    for num_context in (2, 4):
+        seen.clear()
+        model.predict(clip, num_context, None, True)
+        torch.testing.assert_close(torch.stack(seen), in_training)
+    true = model.sprites(model.conditioner.standard_states(clip.states))[:-1, :, -1]
+    torch.testing.assert_close(in_training[:, :, 0], true)
+
+
+def test_a_robot_lies_over_all_else_as_far_as_it_is_trusted():
+    compositor = Compositor(2, 3, covered=True)
+    frame = torch.rand(1, 3, 8, 8)
+    maps = torch.zeros(1, compositor.num_maps, 8, 8)
+    robot = torch.rand(1, 4, 8, 8)
+    robot[:, :3] *= robot[:, 3:]
+    for logit, share in ((40.0, 1.0), (-40.0, 0.0)):
+        maps[:, -1] = logit
+        parts = (quarters(maps), frame, quarters(frame), quarters(frame))
+        bare, _ = compositor(*parts)
+        latest, _ = compositor(*parts, robot=quarters(robot))
+        shown = share * robot
+        expected = woven(bare, (8, 8)) * (1 - shown[:, 3:]) + shown[:, :3]
+        torch.testing.assert_close(woven(latest, (8, 8)), expected)
+
+
+@pytest.mark.parametrize("setting", [{"sprites": 1}, {"mirror": "dx,x"}])
+def test_a_spatial_latent_goes_without(setting: dict[str, object]):
+    with pytest.raises(UserError, match="needs model.latent_channels 0 or model.latent_flows"):
+        dataclasses.replace(SMALL, **setting)
 
 
 def test_without_latent_channels_it_is_deterministic(spec: ClipSpec, clip: Clip):

@@ -34,6 +34,9 @@ def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
     if model.config.state_history:
         for weight in model.conditioner.state_predictor.parameters():
             torch.nn.init.normal_(weight, 0.0, 0.1)
+    if model.sprites is not None:
+        torch.nn.init.normal_(model.sprites.pictures, 0.0, 2.0)
+        torch.nn.init.normal_(model.sprites.pose.weight, 0.0, 0.1)
     if model.refiner is not None:
         torch.nn.init.normal_(model.refiner.correction.weight, 0.0, 0.1)
     return model
@@ -76,6 +79,9 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"guided_flows": True}, (24, 40, 3)),
         ({"guided_flows": True, "state_history": True, "mirror": "dx,x"} | SURE, (24, 40, 3)),
         ({"refiner_width": 8}, (24, 40, 3)),
+        ({"sprites": 2, "refiner_width": 8} | SURE, (24, 40, 3)),
+        ({"sprites": 1, "state_history": True, "mirror": "dx,x"} | SURE, (24, 40, 1)),
+        ({"sprites": 1, "latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
         ({"latent_channels": 0, "guided_flows": True, "mirror": "dx,x"}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3, "mirror": "dx,x"}, (24, 40, 3)),

@@ -70,7 +70,7 @@ def test_a_prediction_of_states_is_fitted_where_it_is_new_and_else_taken(
     squares: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
 ):
     fitted: list[VideoModel[Any]] = []
-    monkeypatch.setattr(fit, "fit_states", lambda model, _: fitted.append(model))
+    monkeypatch.setattr(fit, "fit_states", lambda model, *_: fitted.append(model))
     plain, further, last = (tmp_path / name for name in ("plain", "further", "last"))
     train = ("train", "warp", "--data", squares, *SIZES, "--out")
     assert framecast(*train, plain, "--model.state_history=false").code == 0

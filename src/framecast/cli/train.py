@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +86,25 @@ def _train(recipe: Recipe, options: Namespace) -> Outcome:
             advance(step - seen, _note(minutes, max_minutes, measured))
             seen = step
 
+        preparing = _Countdown(lambda note: advance(0, note))
         advance(0, "preparing")
-        return begin(recipe, dataset, Path(options.out), report, devices)
+        return begin(recipe, dataset, Path(options.out), report, devices, preparing)
+
+
+class _Countdown:
+    """Says what is being prepared and how long that still takes."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self.show = show
+        self.what, self.started = "", 0.0
+
+    def __call__(self, what: str, done: int, steps: int) -> None:
+        now = time.monotonic()
+        if what != self.what:
+            self.what, self.started = what, now
+            return
+        left = (now - self.started) * (steps - done) / (done - 1)
+        self.show(f"preparing: {what}, {left:.0f} s left" if done < steps else "preparing")
 
 
 def _note(minutes: float, max_minutes: float, measured: dict[str, float]) -> str:

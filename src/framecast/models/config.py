@@ -171,6 +171,9 @@ class WarpConfig(ModelConfig):
             fields at once.
         state_history: where there are states, the next one is predicted from the step before too,
             by a small network.
+        sprites: where there are states, so many pictures of the robot, fitted to the recordings
+            before the training, are laid over what is moved, each where the state says; 0 for none.
+            Not with a spatial latent.
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
         mirror: for a world in which left and right are alike, the names of the actions and states
             that change their sign in a mirror, with commas between them. Then every prediction is
@@ -194,12 +197,20 @@ class WarpConfig(ModelConfig):
     sharp_sampling: bool = False
     guided_flows: bool = False
     state_history: bool = False
+    sprites: int = 0
     refiner_width: int = 0
     mirror: str = ""
 
     def __post_init__(self) -> None:
         _check_prior_share(self.prior_share)
-        if self.mirror and self.latent_channels and not self.latent_flows:
+        spatial_latent = self.latent_channels and not self.latent_flows
+        if self.sprites and spatial_latent:
+            raise UserError(
+                f"model.sprites ({self.sprites}) needs model.latent_channels 0 or "
+                f"model.latent_flows, got {self.latent_channels} channels: a posterior sees frames "
+                "alone."
+            )
+        if self.mirror and spatial_latent:
             raise UserError(
                 f"model.mirror ({self.mirror}) needs model.latent_channels 0 or "
                 f"model.latent_flows, got {self.latent_channels} channels: the mean of two futures "

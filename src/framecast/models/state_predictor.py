@@ -16,6 +16,8 @@ Shape letters: N transitions, B batch (any leading dimensions), A action, S stat
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -92,12 +94,18 @@ class StatePredictor(nn.Module):
 
     @torch.enable_grad()
     def fit_correction(
-        self, action: Tensor, state: Tensor, before: Tensor, following: Tensor, held_out: int
+        self,
+        action: Tensor,
+        state: Tensor,
+        before: Tensor,
+        following: Tensor,
+        held_out: int,
+        report: Callable[[int, int], None] = lambda done, steps: None,
     ) -> None:
         """Learn what the rule misses, from the same transitions with their `step_before` (N, R).
 
         The last `held_out` of them judge it: a correction that is of no use to them is dropped,
-        as where the recordings are few.
+        as where the recordings are few. `report` is told the number of each step and of all.
         """
         if self.correction is None:
             return
@@ -111,7 +119,7 @@ class StatePredictor(nn.Module):
         optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-5)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, num_steps))
         generator = torch.Generator().manual_seed(0)
-        for _ in range(num_steps):
+        for step in range(num_steps):
             chosen = torch.randint(learning, (TRANSITIONS_A_STEP,), generator=generator)
             shown = inputs[chosen]
             forgotten = torch.rand(len(shown), generator=generator) < FORGOTTEN
@@ -121,6 +129,7 @@ class StatePredictor(nn.Module):
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
+            report(step + 1, num_steps)
         with torch.no_grad():
             after = _robust(network(inputs[judging]), missed[judging])
             is_better = bool(after < _robust(torch.zeros_like(missed[judging]), missed[judging]))

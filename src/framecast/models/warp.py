@@ -8,6 +8,9 @@ carries a confidence that is predicted where a thing is and moves with it, so th
 moving thing need not be guessed at the place where it will be. State and latent are spatial (as in
 Villegas 2019); the prior is learned. warp_networks.py holds the parts.
 
+Where the robot is and will be is drawn by sprites that its state moves (sprites.py): the network
+sees what they cover and decides where they are shown.
+
 Trained on its own rollouts. Without latent channels it is its own deterministic twin, which can be
 given samples afterwards (latent_flows.py).
 
@@ -31,6 +34,7 @@ from framecast.models.conditioning import Conditioner
 from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import MirroredState, imagine_both
+from framecast.models.sprites import Cover, Sprites
 from framecast.models.warp_networks import (
     STRIDE,
     Compositor,
@@ -90,11 +94,17 @@ class WarpModel(VideoModel[WarpState]):
         self.conditioner = Conditioner(
             config.condition, spec, foresees=config.guided_flows, recalls=config.state_history
         )
-        self.encoder = FrameEncoder(spec.channels, widths)
+        self.sprites = (
+            Sprites(config.sprites, spec) if config.sprites and self.uses_states else None
+        )
+        covered = self.sprites is not None
+        self.encoder = FrameEncoder(2 * spec.channels + 2 * covered, widths)
         self.place = nn.Parameter(0.02 * torch.randn(1, widths[2], height, width))
         self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
         self.lstm = SpatialLSTM(widths[2] + channels, widths[2])
-        self.compositor = Compositor(config.num_flows, spec.channels, config.sharp_sampling)
+        self.compositor = Compositor(
+            config.num_flows, spec.channels, config.sharp_sampling, covered
+        )
         self.decoder = MotionDecoder(widths, self.compositor.num_maps, config.depth)
         self.compositor.initialise(self.decoder.head)
         guided = config.guided_flows and self.conditioner.size > 0
@@ -122,6 +132,7 @@ class WarpModel(VideoModel[WarpState]):
         frames = clip.float_frames(self.dtype)
         states = self.conditioner.standard_states(clip.states)
         conditions = self._conditions(clip.actions, states)
+        covers = self._covers(clip.actions, states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None)
         num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
@@ -136,7 +147,7 @@ class WarpModel(VideoModel[WarpState]):
                 fed = self.fed_frame(feed_truth[step], frames[step], predicted[-1])
                 state = replace(state, frame=fed)
             frame, state, divergence = self._step(
-                state, condition, noise[step], next_codes[step], num_prior
+                state, condition, covers[step], noise[step], next_codes[step], num_prior
             )
             predicted.append(frame)
             divergences.append(divergence)
@@ -207,9 +218,10 @@ class WarpModel(VideoModel[WarpState]):
         standard = self.conditioner.standard_states(states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None if standard is None else standard[0])
+        covers = self._covers(actions, standard)
         for step, condition in enumerate(self._conditions(actions, standard)):
             state = replace(state, frame=frames[step], context=frames[step])
-            _, state, _ = self._step(state, condition, None, next_codes[step])
+            _, state, _ = self._step(state, condition, covers[step], None, next_codes[step])
         before = self.conditioner.recall_all(actions, standard)
         return replace(
             state,
@@ -231,6 +243,22 @@ class WarpModel(VideoModel[WarpState]):
             ),
         )
 
+    def _covers(self, actions: Tensor, states: Tensor | None) -> list[Cover | None]:
+        """What the robot covers at every step of a sequence; arguments as of `_conditions`."""
+        if self.sprites is None or states is None:
+            return [None] * len(actions)
+        before = self.conditioner.recall_all(actions, states)
+        known = None if before is None else before[:-1]
+        following = self.conditioner.next_state(states[:-1], actions, known)
+        return [*self.sprites.cover(states[:-1], following).unbind()]
+
+    def cover(self, standard: Tensor | None, action: Tensor, before: Tensor | None) -> Cover | None:
+        """What the robot covers at one step; arguments as of `next_robot_state`."""
+        if self.sprites is None or standard is None:
+            return None
+        following = self.conditioner.next_state(standard, action, before)
+        return self.sprites.cover(standard, following)
+
     def imagine(
         self,
         state: WarpState,
@@ -244,7 +272,8 @@ class WarpModel(VideoModel[WarpState]):
         self, state: WarpState, action: Tensor, noise: Tensor | None, robot_state: Tensor | None
     ) -> tuple[Tensor, WarpState]:
         condition = self.conditioner(action, state.robot_state, state.before)
-        frame, next_state, _ = self._step(state, condition, noise, None)
+        cover = self.cover(state.robot_state, action, state.before)
+        frame, next_state, _ = self._step(state, condition, cover, noise, None)
         standard = self.next_robot_state(state.robot_state, action, robot_state, state.before)
         before = self.conditioner.recall(action, state.robot_state)
         return frame, replace(next_state, frame=frame, robot_state=standard, before=before)
@@ -270,6 +299,7 @@ class WarpModel(VideoModel[WarpState]):
         self,
         state: WarpState,
         condition: Tensor,
+        cover: Cover | None,
         noise: Tensor | None,
         next_code: Tensor | None,
         num_prior: int = 0,
@@ -280,7 +310,7 @@ class WarpModel(VideoModel[WarpState]):
         prior; without noise it is the distribution's mean. The first `num_prior` members of the
         batch take the prior's mean whatever is given.
         """
-        fine, middle, coarse = self.encoder(state.frame, state.context)
+        fine, middle, coarse = self.encoder(state.frame, state.context, cover)
         condition = condition.to(self.dtype)
         for_coarse, for_middle = self.embed_condition(condition)
         coarse = coarse + for_coarse + self.place
@@ -297,7 +327,10 @@ class WarpModel(VideoModel[WarpState]):
         maps = self.decoder.maps(features)
         guide = None if self.guide is None else self.guide(condition, hidden)
         context = quarters(state.context)
-        latest, canvas = self.compositor(maps, state.frame, context, state.canvas, guide, offset)
+        robot = None if cover is None else quarters(cover.then)
+        latest, canvas = self.compositor(
+            maps, state.frame, context, state.canvas, guide, offset, robot
+        )
         if self.refiner is not None:
             latest = self.refiner(latest, context, features)
         frame = woven(latest, (self.spec.height, self.spec.width))

@@ -17,12 +17,14 @@ from torch.nn import functional
 
 from framecast.models.distributions import Gaussian
 from framecast.models.layers import doubling_weight
+from framecast.models.sprites import Cover, over
 
 STRIDE = 8
 FLOW_UNIT = 4.0  # pixels of motion for a network output of 1
 CONDITION_HIDDEN = 64
 GUIDE_SUMMARY = 32
 STATIC_LEAD = 2.0  # first logit of the present frame's mask: to begin with, nothing changes
+TRUST = 2.0  # first logit of the sprites' opacity
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -39,19 +41,28 @@ def activated(features: Tensor, norm: nn.Module) -> Tensor:
 
 
 class FrameEncoder(nn.Module):
-    """A frame and the last context frame -> features at H/2, H/4 and H/8."""
+    """A frame and the last context frame -> features at H/2, H/4 and H/8.
+
+    With a cover, what the robot covers in the frame and will cover in the next one is seen too.
+
+    Args:
+        channels: of all that is seen
+    """
 
     def __init__(self, channels: int, widths: tuple[int, int, int]) -> None:
         super().__init__()
         fine, middle, coarse = widths
-        self.fine = nn.Conv2d(2 * channels, fine, 4, 2, 1)
+        self.fine = nn.Conv2d(channels, fine, 4, 2, 1)
         self.middle = nn.Conv2d(fine, middle, 4, 2, 1)
         self.coarse = nn.Conv2d(middle, coarse, 4, 2, 1)
         self.norms = nn.ModuleList([_norm(middle), _norm(coarse)])
 
-    def forward(self, frame: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        pair = torch.cat([frame, context], dim=1).contiguous(memory_format=torch.channels_last)
-        fine = functional.silu(self.fine(pair - 0.5))
+    def forward(
+        self, frame: Tensor, context: Tensor, cover: Cover | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        covered = () if cover is None else cover.opacities
+        seen = torch.cat([frame, context, *covered], dim=1)
+        fine = functional.silu(self.fine(seen.contiguous(memory_format=torch.channels_last) - 0.5))
         middle = activated(self.middle(fine), self.norms[0])
         return fine, middle, activated(self.coarse(middle), self.norms[1])
 
@@ -194,18 +205,22 @@ class Compositor(nn.Module):
     """Maps -> the next frame: a masked sum of K warped frames, context, canvas and new pixels.
 
     With `sharp` the frame is warped as `sample_sharply` does. A guide (B, 2 K, 3) of FlowGuide is
-    added to the flows, and an offset (B, 2, Q) to each of them.
+    added to the flows, and an offset (B, 2, Q) to each of them. A robot (B, C + 1, Q), as sprites
+    draw it, is laid over all that.
 
     The maps are, in this order: 2 K flow components in units of FLOW_UNIT pixels, K confidences at
     the places things come from, K + 3 mask logits at the places they go to, C logits of new
-    pixels, and one logit of the gate that writes the present frame onto the canvas.
+    pixels, one logit of the gate that writes the present frame onto the canvas, and one of how much
+    is shown of a robot that is laid over.
     """
 
-    def __init__(self, num_flows: int, channels: int, sharp: bool = False) -> None:
+    def __init__(
+        self, num_flows: int, channels: int, sharp: bool = False, covered: bool = False
+    ) -> None:
         super().__init__()
         self.num_flows = num_flows
         self.sharp = sharp
-        self.parts = (2 * num_flows, num_flows, num_flows + 3, channels, 1)
+        self.parts = (2 * num_flows, num_flows, num_flows + 3, channels, 1, int(covered))
         self.num_maps = sum(self.parts)
 
     def initialise(self, head: nn.Conv2d) -> None:
@@ -224,11 +239,12 @@ class Compositor(nn.Module):
         canvas: Tensor,
         guide: Tensor | None = None,
         offset: Tensor | None = None,
+        robot: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The next frame and the next canvas, both (B, C, Q) in [0, 1]."""
         count = self.num_flows
         parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
-        flow, confidence, logits, new, gate = parts
+        flow, confidence, logits, new, gate, trust = parts
         if guide is not None:
             planes = quarters(pixel_planes(frame.shape[2], frame.shape[3], frame)[None])
             flow = flow + guide.to(frame.dtype) @ planes
@@ -240,6 +256,8 @@ class Compositor(nn.Module):
         mixed = (warped * masks[:, :, :count]).sum(dim=2)
         for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
             mixed = torch.addcmul(mixed, still, masks[:, :, place])
+        if robot is not None:
+            mixed = over(mixed, robot * (trust + TRUST).sigmoid())
         return mixed, torch.lerp(canvas, quarters(frame), gate.sigmoid())
 
     def _warp(self, frame: Tensor, flow: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:

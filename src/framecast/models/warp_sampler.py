@@ -25,8 +25,10 @@ from torch.nn import functional
 from framecast.models.base import Sampler
 from framecast.models.layers import doubling_weight
 from framecast.models.mirrored import MirroredState, imagine_both
+from framecast.models.sprites import Cover, over
 from framecast.models.warp_networks import (
     FLOW_UNIT,
+    TRUST,
     Compositor,
     FrameEncoder,
     MotionDecoder,
@@ -80,7 +82,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         super().__init__(model, bfloat16)
         self.dtype = torch.bfloat16 if bfloat16 else model.dtype
         converted = copy.deepcopy(model).to(self.dtype).requires_grad_(False)
-        self.encoder = _Encoder(converted.encoder)
+        self.encoder = _Encoder(converted.encoder, model.spec.channels)
         self.prior = converted.prior
         self.latent_flows, self.fields_of = model.latent_flows, converted.latent_flows
         self.lstm = converted.lstm
@@ -133,7 +135,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         conditioner = self.model.conditioner
         condition = conditioner(action, state.robot_state, state.before).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)
-        fine, middle, coarse = self.encoder(state.frame, state.context_code)
+        cover = self.model.cover(state.robot_state, action, state.before)
+        fine, middle, coarse = self.encoder(state.frame, state.context_code, cover)
         coarse = coarse.add_(for_coarse + self.model.place)
         latent = self._latent(coarse, state.hidden, noise)
         inputs = torch.cat([coarse, latent, state.hidden], dim=1)
@@ -146,7 +149,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         guide = None if self.guide is None else self.guide(condition, hidden)
         if flows is not None and self.fields_of is not None and weights is not None:
             offset = flows.offset(weights, self.fields_of.fields(features))
-        latest, canvas = self.compositor(features, state, guide, offset)
+        robot = None if cover is None else quarters(cover.then)
+        latest, canvas = self.compositor(features, state, guide, offset, robot)
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
         frame = woven(latest, self.compositor.size)
@@ -185,18 +189,25 @@ class WarpSampler(Sampler[WarpSamplerState]):
 
 
 class _Encoder:
-    """FrameEncoder, its first layer taken apart into the frame's and the context's half."""
+    """FrameEncoder, its first layer taken apart: the frame's part and that of the cover, and the
+    context's part."""
 
-    def __init__(self, encoder: FrameEncoder) -> None:
+    def __init__(self, encoder: FrameEncoder, channels: int) -> None:
         self.encoder = encoder
-        halves = encoder.fine.weight.chunk(2, dim=1)
-        self.of_frame, self.of_context = (_channels_last(half) for half in halves)
+        weight = encoder.fine.weight
+        num_covers = weight.shape[1] - 2 * channels
+        frame, context, cover = torch.split(weight, [channels, channels, num_covers], dim=1)
+        self.of_frame = _channels_last(torch.cat([frame, cover], dim=1))
+        self.of_context = _channels_last(context)
 
     def context_code(self, context: Tensor) -> Tensor:
         return self._first(context, self.of_context, self.encoder.fine.bias)
 
-    def __call__(self, frame: Tensor, context_code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        fine = self._first(frame, self.of_frame, None).add_(context_code)
+    def __call__(
+        self, frame: Tensor, context_code: Tensor, cover: Cover | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        seen = frame if cover is None else torch.cat([frame, *cover.opacities], dim=1)
+        fine = self._first(seen, self.of_frame, None).add_(context_code)
         fine = functional.silu(fine, inplace=True)
         middle = _activated(self.encoder.middle(fine), self.encoder.norms[0])
         return fine, middle, _activated(self.encoder.coarse(middle), self.encoder.norms[1])
@@ -276,6 +287,7 @@ class _Compositor:
         state: WarpSamplerState,
         guide: Tensor | None,
         offset: Tensor | None,
+        robot: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The next frame and the next canvas, both (B, C, Q)."""
         count = self.count
@@ -286,7 +298,7 @@ class _Compositor:
         if offset is not None:
             places += (offset.to(places.dtype) * self.offset_unit).repeat(1, count, 1)
         rest = self._maps(features, self.rest_weight, self.rest_bias)
-        confidence, logits, new, gate = torch.split(rest, self.parts, dim=1)
+        confidence, logits, new, gate, trust = torch.split(rest, self.parts, dim=1)
         warped, moved = self._warp(state.frame, places, confidence)
         logits[:, :count] += moved
         masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, Q)
@@ -295,6 +307,8 @@ class _Compositor:
         mixed = sources[0] * masks[:, :, 0]
         for place, source in enumerate(sources[1:], start=1):
             mixed.addcmul_(source, masks[:, :, place])
+        if robot is not None:
+            mixed = over(mixed, robot * (trust + TRUST).sigmoid())
         canvas = torch.lerp(state.canvas, state.latest, gate.sigmoid())
         return mixed, canvas
 

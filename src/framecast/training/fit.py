@@ -36,9 +36,11 @@ from framecast.training.collapse import CollapseWatch
 from framecast.training.devices import Devices, is_first_process
 from framecast.training.dynamic_weight import DynamicWeight
 from framecast.training.module import TrainingModule
+from framecast.training.preparing import Preparing, unheard
 from framecast.training.recipe import Recipe
 from framecast.training.runs import Checkpoint, Run, build_model, load_weights
 from framecast.training.settings import TrainingConfig
+from framecast.training.sprites import fit_sprites
 from framecast.training.starting import freeze_taken, spec_to_start_from, take_weights
 from framecast.training.states import fit_states
 
@@ -69,7 +71,12 @@ class History:
 
 
 def start(
-    recipe: Recipe, dataset: Path, folder: Path, report: Report, devices: Devices | None = None
+    recipe: Recipe,
+    dataset: Path,
+    folder: Path,
+    report: Report,
+    devices: Devices | None = None,
+    preparing: Preparing = unheard,
 ) -> Outcome:
     """Train a new run. Raises UserError before anything is written when data and recipe differ."""
     devices = devices or Devices()
@@ -77,7 +84,7 @@ def start(
     training, validation = _windows(recipe, dataset)
     spec = spec_to_start_from(recipe, training.store.spec, dataset)
     model = build_model(recipe, spec)
-    _first_weights(model, recipe, training.store)
+    _first_weights(model, recipe, training.store, preparing)
     freeze_taken(model, recipe)
     run = Run(folder)
     if is_first_process():
@@ -87,7 +94,12 @@ def start(
 
 
 def resume(
-    recipe: Recipe, dataset: Path, folder: Path, report: Report, devices: Devices | None = None
+    recipe: Recipe,
+    dataset: Path,
+    folder: Path,
+    report: Report,
+    devices: Devices | None = None,
+    preparing: Preparing = unheard,
 ) -> Outcome:
     """Go on with a run from its last checkpoint, or from the start where it had none yet.
 
@@ -103,7 +115,7 @@ def resume(
     model = build_model(recipe, run.spec())
     begun = run.checkpoint_file("last").exists()
     if not begun:
-        _first_weights(model, recipe, training.store)
+        _first_weights(model, recipe, training.store, preparing)
     freeze_taken(model, recipe)
     module = TrainingModule(model, recipe, training, validation)
     history = _restore(module, run) if begun else History()
@@ -112,13 +124,16 @@ def resume(
     return _fit(module, run, history, report, devices)
 
 
-def _first_weights(model: VideoModel[Any], recipe: Recipe, store: EpisodeStore) -> None:
-    """Beyond those of its seed: what it starts from, and the prediction of the robot's state."""
+def _first_weights(
+    model: VideoModel[Any], recipe: Recipe, store: EpisodeStore, preparing: Preparing
+) -> None:
+    """Beyond those of its seed: what it starts from, and what is fitted to the recordings."""
     if recipe.training.start_from:
         lacking = take_weights(model, recipe)
         if not any("state_predictor" in name for name in lacking):
             return
-    fit_states(model, store)
+    fit_states(model, store, preparing)
+    fit_sprites(model, store, preparing)
 
 
 def _restore(module: TrainingModule, run: Run) -> History:

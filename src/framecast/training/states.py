@@ -13,13 +13,14 @@ from framecast.data.episodes import EpisodeStore
 from framecast.models.base import VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.state_predictor import step_before
+from framecast.training.preparing import Preparing, unheard
 
 MAX_TRANSITIONS = 50_000  # for the rule
 MAX_OF_HISTORY = 400_000
 HELD_OUT = 0.1  # share of the transitions, the last ones, that judge the correction
 
 
-def fit_states(model: VideoModel[Any], store: EpisodeStore) -> None:
+def fit_states(model: VideoModel[Any], store: EpisodeStore, preparing: Preparing = unheard) -> None:
     """Nothing to do for a model that uses no states."""
     conditioners = [part for part in model.modules() if isinstance(part, Conditioner)]
     for conditioner in conditioners:
@@ -35,7 +36,12 @@ def fit_states(model: VideoModel[Any], store: EpisodeStore) -> None:
             held_out = int(HELD_OUT * len(rows))
             if held_out:
                 conditioner.state_predictor.fit_correction(
-                    action, state, before, following, held_out
+                    action,
+                    state,
+                    before,
+                    following,
+                    held_out,
+                    lambda done, steps: preparing("prediction of states", done, steps),
                 )
 
 

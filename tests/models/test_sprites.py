@@ -1,0 +1,91 @@
+"""Sprites are drawn where the state says, one over the other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from framecast.clip import ClipSpec
+from framecast.models.sprites import SPAN, UNSEEN, Sprites, over
+from tests.conftest import vector
+
+RED = (1.0, 0.0, 0.0)
+BLUE = (0.0, 0.0, 1.0)
+CERTAIN = 20.0  # logit
+
+
+def paint(sprites: Sprites, number: int, colour: tuple[float, ...], half: int) -> None:
+    """A square of this colour and twice `half` pixels a side in the middle of a sprite."""
+    picture = sprites.pictures[number]
+    middle = slice(picture.shape[1] // 2 - half, picture.shape[1] // 2 + half)
+    picture.fill_(-CERTAIN)
+    picture[-1] = UNSEEN
+    picture[-1, middle, middle] = CERTAIN
+    for channel, value in enumerate(colour):
+        picture[channel] = CERTAIN * (2 * value - 1)
+
+
+@torch.no_grad()
+def test_without_a_fit_the_robot_covers_nothing(spec: ClipSpec):
+    sprites = Sprites(2, spec)
+    cover = sprites.cover(torch.randn(3, 2), torch.randn(3, 2))
+    assert max(float(part.abs().max()) for part in (*cover.opacities, cover.then)) < 1e-7
+
+
+@torch.no_grad()
+def test_a_sprite_goes_with_the_state(spec: ClipSpec):
+    sprites = Sprites(1, spec)
+    paint(sprites, 0, RED, 4)
+    # Its place in the sprite goes left where the robot goes right.
+    sprites.pose.weight[2, 0] = -2 * 8 / 64
+    sprites.pose.weight[5, 1] = -2 * 8 / 64
+    drawn = sprites(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, -2.0]]))
+    for picture, (x, y) in zip(drawn, [(32, 32), (40, 32), (32, 16)], strict=True):
+        assert picture[:, y - 3 : y + 3, x - 3 : x + 3].mean(dim=(1, 2)).tolist() == pytest.approx(
+            [1, 0, 0, 1], abs=1e-6
+        )
+        assert picture[-1].sum() == pytest.approx(64, abs=1)
+
+
+@torch.no_grad()
+def test_the_last_sprite_lies_on_top(spec: ClipSpec):
+    sprites = Sprites(2, spec)
+    paint(sprites, 0, BLUE, 8)
+    paint(sprites, 1, RED, 4)
+    drawn = sprites(torch.zeros(1, 2))[0]
+    assert drawn[:, 32, 32].tolist() == pytest.approx([*RED, 1], abs=1e-6)
+    assert drawn[:, 32, 26].tolist() == pytest.approx([*BLUE, 1], abs=1e-6)
+    assert drawn[:, 32, 20].tolist() == pytest.approx([0, 0, 0, 0], abs=1e-6)
+
+
+@torch.no_grad()
+def test_what_is_covered_now_is_where_the_robot_is_drawn(spec: ClipSpec):
+    sprites = Sprites(2, spec)
+    sprites.begin(torch.Generator().manual_seed(0))
+    now, following = torch.randn(4, 3, 2), torch.randn(4, 3, 2)
+    cover = sprites.cover(now, following)
+    torch.testing.assert_close(cover.now, sprites(now)[..., -1:, :, :])
+    torch.testing.assert_close(cover.then, sprites(following))
+    for step, one in enumerate(cover.unbind()):
+        torch.testing.assert_close(one.then, sprites(following[step]))
+
+
+def test_a_layer_hides_as_much_as_it_is_opaque():
+    picture = torch.tensor([[[0.2], [0.4]]])
+    layer = torch.tensor([[[0.75], [0.0], [0.75]]])  # of colour (1, 0), opacity .75
+    torch.testing.assert_close(over(picture, layer), torch.tensor([[[0.8], [0.1]]]))
+
+
+def test_where_there_are_many_states_the_map_is_linear_in_them(spec: ClipSpec):
+    assert spec.state is not None
+    few, many = Sprites(1, spec), Sprites(1, wide(spec))
+    assert few.pose.in_features == 2 + 3
+    assert many.pose.in_features == 26
+    assert many(torch.randn(2, 26)).shape == (2, 4, 64, 64)
+    assert round(SPAN * 64) == few.pictures.shape[-1]
+
+
+def wide(spec: ClipSpec) -> ClipSpec:
+    return dataclasses.replace(spec, state=vector(tuple(f"joint{k}" for k in range(26))))
