@@ -230,6 +230,25 @@ def test_a_robot_lies_over_all_else_as_far_as_it_is_trusted():
         torch.testing.assert_close(woven(latest, (8, 8)), expected)
 
 
+def test_sharper_masks_are_of_prediction_alone(spec: ClipSpec, clip: Clip):
+    truth, noise = torch.zeros(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0)
+    plain, sharp = (build(spec, latent_channels=0, mask_sharpness=x) for x in (1.0, 3.0))
+    for model in (plain, sharp):
+        torch.manual_seed(1)
+        torch.nn.init.normal_(model.decoder.head.weight, 0.0, 0.3)
+    losses = [model.loss(clip, 0.0, truth, noise).total for model in (plain, sharp)]
+    torch.testing.assert_close(*losses, rtol=0, atol=0)
+    soft, hard = (model.eval().predict(clip, 2, None, True) for model in (plain, sharp))
+    assert (soft - hard).abs().max() > 0.05
+
+    compositor = Compositor(2, 1, mask_sharpness=1e6).eval()
+    maps = maps_with(compositor, 8, canvas=0.1)  # little more likely than all else
+    maps[:, 3 * 2] = 0.05
+    frame, canvas = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)
+    shown, _ = composed(compositor, maps, frame, frame, canvas)
+    torch.testing.assert_close(shown, canvas)
+
+
 @pytest.mark.parametrize("setting", [{"sprites": 1}, {"mirror": "dx,x"}])
 def test_a_spatial_latent_goes_without(setting: dict[str, object]):
     with pytest.raises(UserError, match="needs model.latent_channels 0 or model.latent_flows"):

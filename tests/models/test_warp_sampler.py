@@ -82,6 +82,7 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"sprites": 2, "refiner_width": 8} | SURE, (24, 40, 3)),
         ({"sprites": 1, "state_history": True, "mirror": "dx,x"} | SURE, (24, 40, 1)),
         ({"sprites": 1, "latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
+        ({"mask_sharpness": 1.5}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
         ({"latent_channels": 0, "guided_flows": True, "mirror": "dx,x"}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3, "mirror": "dx,x"}, (24, 40, 3)),

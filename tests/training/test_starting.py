@@ -11,7 +11,7 @@ import torch
 
 from framecast.models.base import VideoModel
 from framecast.training import fit
-from framecast.training.runs import Checkpoint
+from framecast.training.runs import Checkpoint, Run
 from tests.conftest import Outcome
 
 Command = Callable[..., Outcome]
@@ -81,6 +81,18 @@ def test_a_prediction_of_states_is_fitted_where_it_is_new_and_else_taken(
     names = {name for name in weights(last) if "state_predictor" in name}
     assert names - weights(plain).keys()
     assert all(torch.equal(weights(last)[name], weights(further)[name]) for name in names)
+
+
+def test_how_a_finished_run_predicts_may_be_changed(squares: Path, framecast: Command, begun: Path):
+    """Its weights stay; what training knows of may not be changed."""
+    before = weights(begun)
+    command = ("train", "warp", "--data", squares, "--out", begun, *SIZES, "--resume")
+    assert framecast(*command, "--model.mask_sharpness=2").code == 0
+    assert Run.open(begun).recipe().model.mask_sharpness == 2.0
+    model = Run.open(begun).load_model("best")
+    assert model.compositor.mask_sharpness == 2.0
+    assert all(torch.equal(weights(begun)[name], value) for name, value in before.items())
+    assert "was trained with model" in framecast(*command, "--model.num_flows=3").one_line()
 
 
 def test_only_new_parts_are_trained(squares: Path, tmp_path: Path, framecast: Command, begun: Path):

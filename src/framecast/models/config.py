@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from framecast.errors import UserError
 
@@ -18,6 +19,8 @@ class ModelConfig:
     Args:
         kind: which model; every kind has its own settings.
     """
+
+    PREDICTION_ALONE: ClassVar[frozenset[str]] = frozenset()  # settings that training knows not of
 
     kind: str
 
@@ -175,6 +178,9 @@ class WarpConfig(ModelConfig):
             before the training, are laid over what is moved, each where the state says; 0 for none.
             Not with a spatial latent.
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
+        mask_sharpness: factor on the mask's logits when predicting. Above 1, a place shows more of
+            what is likeliest there and less of a mixture: sharper frames, at some cost in PSNR.
+            Training is the same.
         mirror: for a world in which left and right are alike, the names of the actions and states
             that change their sign in a mirror, with commas between them. Then every prediction is
             the mean of that and of the mirror image's, which takes twice as long; a future that was
@@ -199,10 +205,18 @@ class WarpConfig(ModelConfig):
     state_history: bool = False
     sprites: int = 0
     refiner_width: int = 0
+    mask_sharpness: float = 1.0
     mirror: str = ""
+
+    PREDICTION_ALONE: ClassVar[frozenset[str]] = frozenset({"mask_sharpness", "mirror"})
 
     def __post_init__(self) -> None:
         _check_prior_share(self.prior_share)
+        if not 0 < self.mask_sharpness < math.inf:
+            raise UserError(
+                f"model.mask_sharpness should be above 0, got {self.mask_sharpness}; 1 leaves the "
+                "masks as they were trained."
+            )
         spatial_latent = self.latent_channels and not self.latent_flows
         if self.sprites and spatial_latent:
             raise UserError(

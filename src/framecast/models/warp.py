@@ -103,7 +103,11 @@ class WarpModel(VideoModel[WarpState]):
         self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
         self.lstm = SpatialLSTM(widths[2] + channels, widths[2])
         self.compositor = Compositor(
-            config.num_flows, spec.channels, config.sharp_sampling, covered
+            config.num_flows,
+            spec.channels,
+            config.sharp_sampling,
+            covered,
+            config.mask_sharpness,
         )
         self.decoder = MotionDecoder(widths, self.compositor.num_maps, config.depth)
         self.compositor.initialise(self.decoder.head)

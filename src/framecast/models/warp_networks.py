@@ -205,7 +205,8 @@ class Compositor(nn.Module):
     """Maps -> the next frame: a masked sum of K warped frames, context, canvas and new pixels.
 
     With `sharp` the frame is warped as `sample_sharply` does. A guide (B, 2 K, 3) of FlowGuide is
-    added to the flows, and an offset (B, 2, Q) to each of them. A robot (B, C + 1, Q), as sprites
+    added to the flows, and an offset (B, 2, Q) to each of them. Mask logits are multiplied by
+    `mask_sharpness` when predicting. A robot (B, C + 1, Q), as sprites
     draw it, is laid over all that.
 
     The maps are, in this order: 2 K flow components in units of FLOW_UNIT pixels, K confidences at
@@ -215,9 +216,15 @@ class Compositor(nn.Module):
     """
 
     def __init__(
-        self, num_flows: int, channels: int, sharp: bool = False, covered: bool = False
+        self,
+        num_flows: int,
+        channels: int,
+        sharp: bool = False,
+        covered: bool = False,
+        mask_sharpness: float = 1.0,
     ) -> None:
         super().__init__()
+        self.mask_sharpness = mask_sharpness
         self.num_flows = num_flows
         self.sharp = sharp
         self.parts = (2 * num_flows, num_flows, num_flows + 3, channels, 1, int(covered))
@@ -252,7 +259,8 @@ class Compositor(nn.Module):
             flow = flow + offset.repeat(1, count, 1)
         warped, moved = self._warp(frame, flow, confidence)
         logits = torch.cat([logits[:, :count] + moved, logits[:, count:]], dim=1)
-        masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, Q)
+        sharpness = 1.0 if self.training else self.mask_sharpness
+        masks = (sharpness * logits).softmax(dim=1)[:, None]  # (B, 1, K + 3, Q)
         mixed = (warped * masks[:, :, :count]).sum(dim=2)
         for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
             mixed = torch.addcmul(mixed, still, masks[:, :, place])

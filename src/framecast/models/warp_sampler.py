@@ -5,7 +5,7 @@ What differs from warp.py, which stays the reference that the tests compare with
 - Weights are converted once, not at every step, those of doubled features too.
 - What the encoder's first layer makes of the context frame is kept in the state.
 - Pictures stay in quarters from one step to the next; only the new frame is woven.
-- Scales and pixel places are part of the head's weights and bias.
+- Scales, the masks' sharpness and pixel places are part of the head's weights and bias.
 
 Shape letters: B batch, C image channels, H W image, h w = H/8 W/8, Q quarters' pixels (H W, quarter
 by quarter), D coarse channels, K flows, L latent channels, A action, S state, Z latent
@@ -335,6 +335,7 @@ def _scaled_head(
     (height, width), count = size, compositor.num_flows
     scale = head.weight.new_ones(compositor.num_maps, 1, 1)
     scale[: 2 * count, 0, 0] = _flow_unit(size, scale).repeat(count)
+    scale[2 * count : sum(compositor.parts[:3])] = compositor.mask_sharpness
     first_new = sum(compositor.parts[:3])
     scale[first_new : first_new + compositor.parts[3]] = 2
     assert head.bias is not None

@@ -103,7 +103,8 @@ def resume(
 ) -> Outcome:
     """Go on with a run from its last checkpoint, or from the start where it had none yet.
 
-    The length of the run may change; any other setting has to be as it was.
+    The length of the run may change, and what decides only how its model predicts; any other
+    setting has to be as it was.
     """
     devices = devices or Devices()
     devices.require_shares(recipe.clips.batch_size, recipe.training.accumulate)
@@ -163,6 +164,8 @@ def _windows(recipe: Recipe, dataset: Path) -> tuple[Windows, Windows | None]:
 
 def _require_same_recipe(before: Recipe, now: Recipe, folder: Path) -> None:
     old, new = dataclasses.asdict(before), dataclasses.asdict(now)
+    for setting in now.model.PREDICTION_ALONE:
+        old["model"][setting] = new["model"][setting]
     free = {"training"}  # how long, how often, on what
     for section in old.keys() - free:
         if old[section] != new[section]:
