@@ -129,12 +129,11 @@ def _first_weights(
     model: VideoModel[Any], recipe: Recipe, store: EpisodeStore, preparing: Preparing
 ) -> None:
     """Beyond those of its seed: what it starts from, and what is fitted to the recordings."""
-    if recipe.training.start_from:
-        lacking = take_weights(model, recipe)
-        if not any("state_predictor" in name for name in lacking):
-            return
-    fit_states(model, store, preparing)
-    fit_sprites(model, store, preparing)
+    names = [name for name, _ in model.named_parameters()]
+    lacking = take_weights(model, recipe) if recipe.training.start_from else names
+    for part, fit in (("state_predictor", fit_states), ("sprites", fit_sprites)):
+        if any(part in name for name in lacking):
+            fit(model, store, preparing)
 
 
 def _restore(module: TrainingModule, run: Run) -> History:

@@ -23,9 +23,9 @@ from framecast.models.conditioning import Conditioner
 from framecast.models.sprites import Sprites, over
 from framecast.training.preparing import Preparing, unheard
 
-MAX_EPISODES = 500
+MAX_EPISODES, MAX_BYTES = 500, 400_000_000
 MAX_FRAMES = 30  # of an episode
-STEPS, FRAMES_A_STEP, MAX_PASSES = 1200, 32, 60
+STEPS, PIXELS_A_STEP, MAX_PASSES = 1200, 32 * 64 * 64, 60
 PICTURE_RATE, POSE_RATE = 0.1, 0.01
 WARM_UP = 0.03  # share of the steps
 HELD_OUT = 0.1  # share of the episodes, the last ones, that judge the sprites
@@ -51,7 +51,8 @@ class _Frames:
     def of(cls, store: EpisodeStore, conditioner: Conditioner) -> _Frames:
         """Of episodes spread evenly over the store, frames spread evenly over each."""
         assert store.state is not None
-        episodes = _spread(store.num_episodes, MAX_EPISODES)
+        most = MAX_BYTES // (MAX_FRAMES * store.pixels[0].nbytes)
+        episodes = _spread(store.num_episodes, min(MAX_EPISODES, max(2, most)))
         rows = [store.ep_offset[k] + _spread(store.ep_len[k], MAX_FRAMES) for k in episodes]
         pictures = [np.array(store.pixels[chosen]) for chosen in rows]
         backgrounds = [np.median(shown, axis=0).astype(np.uint8) for shown in pictures]
@@ -109,7 +110,8 @@ def _fit(
     sprites.begin(torch.Generator().manual_seed(0))
     sprites.requires_grad_(True)
     random = np.random.default_rng(0)
-    num_steps = min(STEPS, -(-MAX_PASSES * len(learned) // FRAMES_A_STEP))
+    num_frames = max(1, PIXELS_A_STEP // frames.pictures[0, :, :, 0].size)
+    num_steps = min(STEPS, -(-MAX_PASSES * len(learned) // num_frames))
     groups: list[dict[str, Any]] = [
         {"params": [sprites.pictures], "lr": PICTURE_RATE},
         {"params": [*sprites.pose.parameters()], "lr": POSE_RATE},
@@ -120,7 +122,7 @@ def _fit(
         optimizer, rates, total_steps=num_steps + 1, pct_start=WARM_UP
     )
     for step in range(num_steps):
-        loss = frames.error(sprites, random.choice(learned, FRAMES_A_STEP))
+        loss = frames.error(sprites, random.choice(learned, num_frames))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
