@@ -16,15 +16,17 @@ from framecast.models.conditioning import CHANGE_SCALE
 from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import energy_score
 from framecast.models.warp import LEAST_ERROR, USUAL_ERROR, WarpModel
-from framecast.models.warp_networks import (
+from framecast.models.warp_compositor import (
     FLOW_UNIT,
     Compositor,
-    MotionDecoder,
     pixel_places,
     quarters,
     sample,
     sample_sharply,
     woven,
+)
+from framecast.models.warp_networks import (
+    MotionDecoder,
 )
 from tests.conftest import vector
 

@@ -6,7 +6,7 @@ compose the warped frames with the last context frame, with a canvas that rememb
 before, and with newly painted pixels (after CDNA, Finn 2016, and SAVP, Lee 2018). Each flow also
 carries a confidence that is predicted where a thing is and moves with it, so that the outline of a
 moving thing need not be guessed at the place where it will be. State and latent are spatial (as in
-Villegas 2019); the prior is learned. warp_networks.py holds the parts.
+Villegas 2019); the prior is learned. Parts: warp_networks.py, warp_compositor.py.
 
 Where the robot is and will be is drawn by sprites that its state moves (sprites.py): the network
 sees what they cover and decides where they are shown.
@@ -35,9 +35,13 @@ from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import MirroredState, imagine_both
 from framecast.models.sprites import Cover, Sprites
+from framecast.models.warp_compositor import (
+    Compositor,
+    quarters,
+    woven,
+)
 from framecast.models.warp_networks import (
     STRIDE,
-    Compositor,
     ConditionEmbedding,
     FlowGuide,
     FrameEncoder,
@@ -45,8 +49,6 @@ from framecast.models.warp_networks import (
     MotionDecoder,
     Refiner,
     SpatialLSTM,
-    quarters,
-    woven,
 )
 from framecast.models.warp_sampler import WarpSampler
 

@@ -26,20 +26,22 @@ from framecast.models.base import Sampler
 from framecast.models.layers import doubling_weight
 from framecast.models.mirrored import MirroredState, imagine_both
 from framecast.models.sprites import Cover, over
-from framecast.models.warp_networks import (
+from framecast.models.warp_compositor import (
     FLOW_UNIT,
     TRUST,
     Compositor,
-    FrameEncoder,
-    MotionDecoder,
-    ResidualBlock,
-    SpatialLSTM,
     pixel_places,
     pixel_planes,
     quarters,
     sample,
     sample_sharply,
     woven,
+)
+from framecast.models.warp_networks import (
+    FrameEncoder,
+    MotionDecoder,
+    ResidualBlock,
+    SpatialLSTM,
 )
 
 if TYPE_CHECKING:
