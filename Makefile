@@ -1,5 +1,5 @@
 # From a bare clone with Python >= 3.11, pip and make:
-#   make demo      record, train, evaluate and report into runs/demo_samples (12 to 26 minutes)
+#   make demo      record, train, evaluate and report into runs/demo_samples (12 to 28 minutes)
 #   make test      the test suite
 #   make bench     framecast's own speed (docs/performance.md)
 # Options for pip go into PIP_ARGS, such as an index with the CPU build of torch:
