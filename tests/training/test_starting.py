@@ -83,6 +83,16 @@ def test_a_prediction_of_states_is_fitted_where_it_is_new_and_else_taken(
     assert all(torch.equal(weights(last)[name], weights(further)[name]) for name in names)
 
 
+def test_a_run_in_the_way_is_found_before_anything_is_fitted(
+    squares: Path, framecast: Command, begun: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fitted: list[VideoModel[Any]] = []
+    monkeypatch.setattr(fit, "fit_sprites", lambda model, *_: fitted.append(model))
+    done = framecast("train", "warp", "--data", squares, "--out", begun, *SIZES)
+    assert "holds a run already" in done.one_line()
+    assert not fitted
+
+
 def test_how_a_finished_run_predicts_may_be_changed(squares: Path, framecast: Command, begun: Path):
     """Its weights stay; what training knows of may not be changed."""
     before = weights(begun)

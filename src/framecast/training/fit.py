@@ -84,11 +84,11 @@ def start(
     training, validation = _windows(recipe, dataset)
     spec = spec_to_start_from(recipe, training.store.spec, dataset)
     model = build_model(recipe, spec)
-    _first_weights(model, recipe, training.store, preparing)
-    freeze_taken(model, recipe)
+    lacking = _take(model, recipe)
     run = Run(folder)
     if is_first_process():
         run = Run.create(folder, recipe, dataset, spec)
+    _prepare(model, lacking, training.store, preparing)
     module = TrainingModule(model, recipe, training, validation)
     return _fit(module, run, History(), report, devices)
 
@@ -115,9 +115,10 @@ def resume(
     run.spec().require_same_signals(training.store.spec, whose=str(dataset))
     model = build_model(recipe, run.spec())
     begun = run.checkpoint_file("last").exists()
-    if not begun:
-        _first_weights(model, recipe, training.store, preparing)
-    freeze_taken(model, recipe)
+    if begun:
+        freeze_taken(model, recipe)
+    else:
+        _prepare(model, _take(model, recipe), training.store, preparing)
     module = TrainingModule(model, recipe, training, validation)
     history = _restore(module, run) if begun else History()
     if is_first_process():
@@ -125,12 +126,18 @@ def resume(
     return _fit(module, run, history, report, devices)
 
 
-def _first_weights(
-    model: VideoModel[Any], recipe: Recipe, store: EpisodeStore, preparing: Preparing
-) -> None:
-    """Beyond those of its seed: what it starts from, and what is fitted to the recordings."""
+def _take(model: VideoModel[Any], recipe: Recipe) -> list[str]:
+    """Give a new model what it starts from; returns the names of the weights that lacks."""
     names = [name for name, _ in model.named_parameters()]
     lacking = take_weights(model, recipe) if recipe.training.start_from else names
+    freeze_taken(model, recipe)
+    return lacking
+
+
+def _prepare(
+    model: VideoModel[Any], lacking: list[str], store: EpisodeStore, preparing: Preparing
+) -> None:
+    """Fit to the recordings what is fitted before the first step, where it is new."""
     for part, fit in (("state_predictor", fit_states), ("sprites", fit_sprites)):
         if any(part in name for name in lacking):
             fit(model, store, preparing)
