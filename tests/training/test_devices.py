@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 
 from framecast.errors import UserError
+from framecast.training.callbacks import Agreement
 from framecast.training.devices import Devices
+from framecast.training.module import TrainingModule
 from framecast.training.runs import Checkpoint
 from framecast.training.tables import read_table
 from tests.conftest import TINY, Outcome
@@ -74,24 +78,40 @@ def test_two_processes_stop_together_when_one_is_told_to(squares: Path, tmp_path
     out = tmp_path / "run"
     data = ("--data", str(squares), "--out", str(out), "--devices", "2")
     endless = (*TINY, *SETTINGS, "--training.epochs=10000")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "framecast", "train", "course", *data, *endless],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        metrics = out / "metrics.csv"
-        while not metrics.exists() or len(metrics.read_text().splitlines()) < 3:
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.terminate()
-        told, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    command = [sys.executable, "-m", "framecast", "train", "course", *data, *endless]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            metrics = out / "metrics.csv"
+            while not metrics.exists() or len(metrics.read_text().splitlines()) < 3:
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            told, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Training was interrupted at step" in told
     assert Checkpoint.load(out / "checkpoints/last.safetensors").step >= 2
+
+
+def test_a_signal_after_an_agreement_waits_for_the_next_one(
+    squares: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
+):
+    """A process that left at once would leave the others waiting for it."""
+    leaves: list[bool] = []
+
+    def on_step(self: Agreement, trainer: Trainer, module: TrainingModule) -> None:
+        if module.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            leaves.append(trainer.should_stop)
+
+    monkeypatch.setattr(Agreement, "on_step", on_step)
+    data = ("--data", squares, "--out", tmp_path / "run")
+    settings = (*TINY, *SETTINGS, "--training.epochs=3", "--training.log_every=1")
+    assert framecast("train", "course", *data, *settings).code == 130
+    assert leaves == [False]
+    assert Checkpoint.load(tmp_path / "run/checkpoints/last.safetensors").step == 3
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(

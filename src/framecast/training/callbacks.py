@@ -66,13 +66,16 @@ class Clock(StepCallback):
             trainer.should_stop = True
 
 
-class StopOnSignal(Callback):
+class StopOnSignal(StepCallback):
     """Inside of it the first Ctrl-C or SIGTERM ends training after the present step, with
-    everything saved; a second one ends it at once."""
+    everything saved; a second one ends it at once.
+
+    A signal comes at any time, but is heeded at the end of a step, where processes that train
+    together agree: one that left between two agreements would leave the others waiting for it.
+    """
 
     def __init__(self) -> None:
         self.asked = False
-        self.trainer: Trainer | None = None
         self.listens = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Self:
@@ -84,9 +87,7 @@ class StopOnSignal(Callback):
         if self.listens:
             signal.signal(signal.SIGINT, self.before)
 
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        self.trainer = trainer
-        trainer.should_stop = trainer.should_stop or self.asked
+    def on_train_start(self, *_: Any) -> None:
         # In place of Lightning's, in which processes that train together wait for one another for
         # ever; it puts back in the end what was there before its own.
         if self.listens:
@@ -96,8 +97,9 @@ class StopOnSignal(Callback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        if self.trainer is not None:
-            self.trainer.should_stop = True
+
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.asked
 
 
 class Agreement(StepCallback):
