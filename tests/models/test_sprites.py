@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from framecast.clip import ClipSpec
-from framecast.models.sprites import SPAN, UNSEEN, Sprites, over
+from framecast.models.sprites import SPAN, UNSEEN, Sprites, behind, guessed, over
 from tests.conftest import vector
 
 RED = (1.0, 0.0, 0.0)
@@ -76,6 +76,31 @@ def test_a_layer_hides_as_much_as_it_is_opaque():
     picture = torch.tensor([[[0.2], [0.4]]])
     layer = torch.tensor([[[0.75], [0.0], [0.75]]])  # of colour (1, 0), opacity .75
     torch.testing.assert_close(over(picture, layer), torch.tensor([[[0.8], [0.1]]]))
+
+
+def test_behind_the_robot_is_what_was_expected_there():
+    frame, expected = torch.rand(2, 1, 3, 4, 4)
+    opacity = torch.zeros(1, 1, 4, 4)
+    opacity[..., 0], opacity[..., 1] = 1.0, 0.25
+    seen = behind(frame, expected, opacity)
+    torch.testing.assert_close(seen[..., 0], expected[..., 0])
+    torch.testing.assert_close(seen[..., 1], (frame + expected)[..., 1] / 2)
+    torch.testing.assert_close(seen[..., 2:], frame[..., 2:])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 48)])
+def test_before_anything_is_known_the_colours_around_are_guessed(size: tuple[int, int]):
+    frame = torch.full((1, 3, *size), 0.3)
+    frame[..., size[1] // 2 :] = 0.6
+    robot = torch.zeros(1, 1, *size)
+    robot[..., 4:12, 2:8] = 1.0
+    frame = torch.where(robot > 0, 1.0, frame)
+    shown = guessed(frame, robot)
+    assert (shown[..., 4:12, 2:8] - 0.3).abs().max() < 0.1
+    torch.testing.assert_close(
+        shown[robot.expand_as(shown) == 0], frame[robot.expand_as(frame) == 0]
+    )
+    assert guessed(frame, torch.ones_like(robot)).isfinite().all()  # nothing seen at all
 
 
 def test_where_there_are_many_states_the_map_is_linear_in_them(spec: ClipSpec):

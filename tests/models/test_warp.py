@@ -25,10 +25,9 @@ from framecast.models.warp_compositor import (
     sample_sharply,
     woven,
 )
-from framecast.models.warp_networks import (
-    MotionDecoder,
-)
+from framecast.models.warp_networks import MotionDecoder
 from tests.conftest import vector
+from tests.models.test_sprites import paint
 
 SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=8, coarse_width=8)
 
@@ -59,7 +58,7 @@ def composed(
 ) -> tuple[Tensor, Tensor]:
     """The compositor told and asked in pictures, maps and frames (B, -, H, W)."""
     parts = (quarters(maps), frame, quarters(context), quarters(canvas), guide)
-    latest, canvas = compositor(*parts)
+    latest, _, canvas = compositor(*parts)
     size = (frame.shape[2], frame.shape[3])
     return woven(latest, size), woven(canvas, size)
 
@@ -202,7 +201,7 @@ def test_it_sees_the_robot_alike_in_training_and_in_prediction(spec: ClipSpec, c
     seen: list[Tensor] = []
 
     def remember(_: object, given: tuple[Any, ...]) -> None:
-        seen.append(torch.cat([*given[2].opacities], dim=1))
+        seen.append(torch.cat([*given[3].opacities], dim=1))
 
     model.encoder.register_forward_pre_hook(remember)
     model.loss(clip, 1.0, torch.ones(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0))
@@ -225,11 +224,35 @@ def test_a_robot_lies_over_all_else_as_far_as_it_is_trusted():
     for logit, share in ((40.0, 1.0), (-40.0, 0.0)):
         maps[:, -1] = logit
         parts = (quarters(maps), frame, quarters(frame), quarters(frame))
-        bare, _ = compositor(*parts)
-        latest, _ = compositor(*parts, robot=quarters(robot))
+        bare, _, _ = compositor(*parts)
+        latest, scene, _ = compositor(*parts, robot=quarters(robot))
+        torch.testing.assert_close(scene, bare)
         shown = share * robot
         expected = woven(bare, (8, 8)) * (1 - shown[:, 3:]) + shown[:, :3]
         torch.testing.assert_close(woven(latest, (8, 8)), expected)
+
+
+@torch.no_grad()
+def test_what_the_robot_hid_is_seen_again_when_it_has_passed(spec: ClipSpec):
+    model = build(spec, sprites=1, latent_channels=0).eval()
+    assert model.sprites is not None
+    torch.nn.init.zeros_(model.decoder.head.weight)  # nothing moves but the robot
+    paint(model.sprites, 0, (1.0, 0.0, 0.0), 6)
+    model.sprites.pose.weight[2, 0] = -2 * 16 / 64  # pixels
+    model.conditioner.next_state = lambda state, action, _: state + action
+    frames = torch.full((2, 1, 3, 64, 64), 0.4)
+    frames[..., 1, 30:34, 30:34] = 0.9
+    empty = frames[0].clone()
+    frames[..., 26:38, 10:22] = frames.new_tensor([1.0, 0.0, 0.0])[:, None, None]
+    still, right = torch.zeros(1, 1, 2), torch.tensor([1.0, 0.0]).expand(2, 1, 2)
+    left = torch.tensor([-2.0, 0.0]).expand(2, 1, 2)
+    hiding, passed = model.rollout(model.observe(frames, still, left), right, None)
+    assert hiding[0, 1, 30:34, 30:34].max() < 0.3
+    around = torch.ones(64, 64, dtype=torch.bool)
+    around[24:40, 40:56] = False  # where the robot is now
+    around[24:40, 8:24] = False  # behind where it was at first
+    torch.testing.assert_close(passed[0, :, around], empty[0, :, around], rtol=0, atol=0.1)
+    assert (passed - empty)[0, :, 24:40, 8:24].abs().max() < 0.25
 
 
 def test_sharper_masks_are_of_prediction_alone(spec: ClipSpec, clip: Clip):

@@ -176,7 +176,7 @@ class WarpConfig(ModelConfig):
             by a small network.
         sprites: where there are states, so many pictures of the robot, fitted to the recordings
             before the training, are laid over what is moved, each where the state says; 0 for none.
-            Not with a spatial latent.
+            What they hide is kept and moved on behind them. Not with a spatial latent.
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
         mask_sharpness: factor on the mask's logits when predicting. Above 1, a place shows more of
             what is likeliest there and less of a mixture: sharper frames, at some cost in PSNR.

@@ -23,6 +23,8 @@ from framecast.clip import ClipSpec
 
 SPAN = 1.5  # sides of the frame in a sprite's side
 SEEN, UNSEEN = -2.0, -20.0  # logits of opacity, at the start of a fit and without one
+HIDES = 2.0  # opacity times this is how far what is behind is not seen
+PATCH, FAINT = 8, 1e-3  # pixels a side whose colours are around; weight of the whole picture's
 FEW_STATES = 8  # up to here the map is quadratic in the state; then there are too many products
 
 
@@ -69,7 +71,11 @@ class Sprites(nn.Module):
 
     def cover(self, state: Tensor, following: Tensor) -> Cover:
         """Of the standardised states (B, S) in the present and in the next frame."""
-        return Cover(self._drawn(self.pictures[:, -1:], state), self(following))
+        return Cover(self.opacity(state), self(following))
+
+    def opacity(self, state: Tensor) -> Tensor:
+        """(B, S) -> (B, 1, H, W)"""
+        return self._drawn(self.pictures[:, -1:], state)
 
     def forward(self, state: Tensor) -> Tensor:
         """(B, S) -> (B, C + 1, H, W): colours times opacity, and opacity, all in [0, 1]."""
@@ -126,3 +132,30 @@ class Sprites(nn.Module):
 def over(picture: Tensor, layer: Tensor) -> Tensor:
     """A layer (B, X + 1, ...), colours times opacity and opacity, over a picture (B, X, ...)."""
     return picture * (1 - layer[:, -1:]) + layer[:, :-1]
+
+
+def behind(frame: Tensor, expected: Tensor, opacity: Tensor) -> Tensor:
+    """A frame without the robot: where that hides it, what is expected there.
+
+    Args:
+        frame, expected: (B, C, ...)
+        opacity: (B, 1, ...) of the robot in the frame
+    """
+    return torch.lerp(frame, expected, _hidden(opacity))
+
+
+def guessed(frame: Tensor, opacity: Tensor) -> Tensor:
+    """What may be behind the robot in a first frame (B, C, H, W): the colours around it."""
+    seen = 1 - _hidden(opacity)
+    both = torch.cat([frame * seen, seen], dim=1)
+    near = functional.avg_pool2d(both, PATCH, ceil_mode=True, count_include_pad=False)
+    near = functional.avg_pool2d(near, 3, 1, 1, count_include_pad=False)
+    near = near + FAINT * both.mean(dim=(2, 3), keepdim=True)
+    colours = near[:, :-1] / (near[:, -1:] + FAINT * FAINT)
+    size = frame.shape[2:]
+    around = functional.interpolate(colours, size, mode="bilinear", align_corners=False)
+    return behind(frame, around, opacity)
+
+
+def _hidden(opacity: Tensor) -> Tensor:
+    return (HIDES * opacity).clamp(max=1)

@@ -9,7 +9,8 @@ moving thing need not be guessed at the place where it will be. State and latent
 Villegas 2019); the prior is learned. Parts: warp_networks.py, warp_compositor.py.
 
 Where the robot is and will be is drawn by sprites that its state moves (sprites.py): the network
-sees what they cover and decides where they are shown.
+sees what they cover and decides where they are shown. What is warped is then the scene, the frame
+without the robot; what the robot hides is kept there, moved, and seen again when it has passed.
 
 Trained on its own rollouts. Without latent channels it is its own deterministic twin, which can be
 given samples afterwards (latent_flows.py).
@@ -34,7 +35,7 @@ from framecast.models.conditioning import Conditioner
 from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import MirroredState, imagine_both
-from framecast.models.sprites import Cover, Sprites
+from framecast.models.sprites import Cover, Sprites, behind, guessed
 from framecast.models.warp_compositor import (
     Compositor,
     quarters,
@@ -61,7 +62,9 @@ USUAL_ERROR, LEAST_ERROR = 2e-3, 1e-4
 class WarpState(MirroredState):
     """Attributes:
     frame: (B, C, H, W) the latest, true or predicted
-    context: (B, C, H, W) the last context frame
+    scene: (B, C, H, W) what was expected of that frame without the robot; the frame itself, where
+        there are no sprites
+    context: (B, C, H, W) the last context frame, without the robot
     canvas: (B, C, Q) what was seen before, in quarters
     hidden, cell: (B, D, h, w) of the spatial LSTM
     latent: (B, J) the latest of `latent_flows`; None before the first that was drawn
@@ -69,6 +72,7 @@ class WarpState(MirroredState):
     """
 
     frame: Tensor
+    scene: Tensor
     context: Tensor
     canvas: Tensor
     hidden: Tensor
@@ -100,7 +104,9 @@ class WarpModel(VideoModel[WarpState]):
             Sprites(config.sprites, spec) if config.sprites and self.uses_states else None
         )
         covered = self.sprites is not None
-        self.encoder = FrameEncoder(2 * spec.channels + 2 * covered, widths)
+        self.encoder = FrameEncoder(
+            (3 * spec.channels + 2) if covered else 2 * spec.channels, widths
+        )
         self.place = nn.Parameter(0.02 * torch.randn(1, widths[2], height, width))
         self.embed_condition = ConditionEmbedding(self.conditioner.size, widths)
         self.lstm = SpatialLSTM(widths[2] + channels, widths[2])
@@ -140,7 +146,7 @@ class WarpModel(VideoModel[WarpState]):
         conditions = self._conditions(clip.actions, states)
         covers = self._covers(clip.actions, states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
-        state = self._initial_state(frames[0], None)
+        state = self._initial_state(frames[0], None if states is None else states[0])
         num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
         predicted: list[Tensor] = []
         divergences: list[Tensor] = []
@@ -148,7 +154,7 @@ class WarpModel(VideoModel[WarpState]):
         absolute: list[Tensor] = []
         for step, condition in enumerate(conditions):
             if step < self.num_context:
-                state = replace(state, frame=frames[step], context=frames[step])
+                state = self._seen(state, frames[step], _now(covers[step]))
             else:
                 fed = self.fed_frame(feed_truth[step], frames[step], predicted[-1])
                 state = replace(state, frame=fed)
@@ -226,16 +232,12 @@ class WarpModel(VideoModel[WarpState]):
         state = self._initial_state(frames[0], None if standard is None else standard[0])
         covers = self._covers(actions, standard)
         for step, condition in enumerate(self._conditions(actions, standard)):
-            state = replace(state, frame=frames[step], context=frames[step])
+            state = self._seen(state, frames[step], _now(covers[step]))
             _, state, _ = self._step(state, condition, covers[step], None, next_codes[step])
         before = self.conditioner.recall_all(actions, standard)
-        return replace(
-            state,
-            frame=frames[-1],
-            context=frames[-1],
-            robot_state=None if standard is None else standard[-1],
-            before=None if before is None else before[-1],
-        )
+        last = None if standard is None else standard[-1]
+        state = replace(state, robot_state=last, before=None if before is None else before[-1])
+        return self._seen(state, frames[-1], self._opacity(last))
 
     def _conditions(self, actions: Tensor, states: Tensor | None) -> Tensor:
         """Of a sequence (T, B, A) and its standardised states (T + 1, B, S): (T, B, N)."""
@@ -264,6 +266,17 @@ class WarpModel(VideoModel[WarpState]):
             return None
         following = self.conditioner.next_state(standard, action, before)
         return self.sprites.cover(standard, following)
+
+    def _opacity(self, standard: Tensor | None) -> Tensor | None:
+        """Of the robot in a frame, (B, 1, H, W)."""
+        if self.sprites is None or standard is None:
+            return None
+        return self.sprites.opacity(standard)
+
+    def _seen(self, state: WarpState, frame: Tensor, opacity: Tensor | None) -> WarpState:
+        """A frame of the context, and where the robot is in it, taken in."""
+        context = frame if opacity is None else behind(frame, state.scene, opacity)
+        return replace(state, frame=frame, context=context)
 
     def imagine(
         self,
@@ -316,7 +329,8 @@ class WarpModel(VideoModel[WarpState]):
         prior; without noise it is the distribution's mean. The first `num_prior` members of the
         batch take the prior's mean whatever is given.
         """
-        fine, middle, coarse = self.encoder(state.frame, state.context, cover)
+        scene = state.frame if cover is None else behind(state.frame, state.scene, cover.now)
+        fine, middle, coarse = self.encoder(state.frame, state.context, scene, cover)
         condition = condition.to(self.dtype)
         for_coarse, for_middle = self.embed_condition(condition)
         coarse = coarse + for_coarse + self.place
@@ -334,13 +348,15 @@ class WarpModel(VideoModel[WarpState]):
         guide = None if self.guide is None else self.guide(condition, hidden)
         context = quarters(state.context)
         robot = None if cover is None else quarters(cover.then)
-        latest, canvas = self.compositor(
-            maps, state.frame, context, state.canvas, guide, offset, robot
+        latest, expected, canvas = self.compositor(
+            maps, scene, context, state.canvas, guide, offset, robot
         )
         if self.refiner is not None:
             latest = self.refiner(latest, context, features)
-        frame = woven(latest, (self.spec.height, self.spec.width))
-        state = replace(state, canvas=canvas, hidden=hidden, cell=cell, latent=weights)
+        size = (self.spec.height, self.spec.width)
+        frame = woven(latest, size)
+        scene = frame if cover is None else woven(expected, size)
+        state = replace(state, scene=scene, canvas=canvas, hidden=hidden, cell=cell, latent=weights)
         return frame, state, divergence
 
     def _latent(
@@ -374,9 +390,16 @@ class WarpModel(VideoModel[WarpState]):
         if self.posterior is None or not num_steps:
             return frames.new_zeros(num_steps, 0)
         sources = torch.stack([context[min(step, len(context) - 1)] for step in range(num_steps)])
-        coarse: Tensor = self.encoder(frames.flatten(0, 1), sources.flatten(0, 1))[2]
+        flat = frames.flatten(0, 1)
+        coarse: Tensor = self.encoder(flat, sources.flatten(0, 1), flat)[2]
         return coarse.view(num_steps, batch_size, *coarse.shape[1:])
 
     def _initial_state(self, frame: Tensor, robot_state: Tensor | None) -> WarpState:
         zeros = frame.new_zeros(len(frame), self.config.coarse_width, *self.grid)
-        return WarpState(robot_state, frame, frame, quarters(frame), zeros, zeros)
+        opacity = self._opacity(robot_state)
+        scene = frame if opacity is None else guessed(frame, opacity)
+        return WarpState(robot_state, frame, scene, scene, quarters(scene), zeros, zeros)
+
+
+def _now(cover: Cover | None) -> Tensor | None:
+    return None if cover is None else cover.now

@@ -25,8 +25,8 @@ class Compositor(nn.Module):
 
     With `sharp` the frame is warped as `sample_sharply` does. A guide (B, 2 K, 3) of FlowGuide is
     added to the flows, and an offset (B, 2, Q) to each of them. Mask logits are multiplied by
-    `mask_sharpness` when predicting. A robot (B, C + 1, Q), as sprites
-    draw it, is laid over all that.
+    `mask_sharpness` when predicting. A robot (B, C + 1, Q), as sprites draw it, is laid over all
+    that; the frame that is warped is then one without it.
 
     The maps are, in this order: 2 K flow components in units of FLOW_UNIT pixels, K confidences at
     the places things come from, K + 3 mask logits at the places they go to, C logits of new
@@ -66,8 +66,8 @@ class Compositor(nn.Module):
         guide: Tensor | None = None,
         offset: Tensor | None = None,
         robot: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The next frame and the next canvas, both (B, C, Q) in [0, 1]."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The next frame, what it is without the robot, and the next canvas, all (B, C, Q)."""
         count = self.num_flows
         parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
         flow, confidence, logits, new, gate, trust = parts
@@ -83,9 +83,8 @@ class Compositor(nn.Module):
         mixed = (warped * masks[:, :, :count]).sum(dim=2)
         for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
             mixed = torch.addcmul(mixed, still, masks[:, :, place])
-        if robot is not None:
-            mixed = over(mixed, robot * (trust + TRUST).sigmoid())
-        return mixed, torch.lerp(canvas, quarters(frame), gate.sigmoid())
+        shown = mixed if robot is None else over(mixed, robot * (trust + TRUST).sigmoid())
+        return shown, mixed, torch.lerp(canvas, quarters(frame), gate.sigmoid())
 
     def _warp(self, frame: Tensor, flow: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
         """The frame along every flow (B, C, K, Q), and the confidences that move with it.

@@ -39,7 +39,8 @@ def activated(features: Tensor, norm: nn.Module) -> Tensor:
 class FrameEncoder(nn.Module):
     """A frame and the last context frame -> features at H/2, H/4 and H/8.
 
-    With a cover, what the robot covers in the frame and will cover in the next one is seen too.
+    With a cover, what the robot covers in the frame and will cover in the next one is seen too, and
+    the scene, which is the frame without it.
 
     Args:
         channels: of all that is seen
@@ -54,9 +55,9 @@ class FrameEncoder(nn.Module):
         self.norms = nn.ModuleList([_norm(middle), _norm(coarse)])
 
     def forward(
-        self, frame: Tensor, context: Tensor, cover: Cover | None = None
+        self, frame: Tensor, context: Tensor, scene: Tensor, cover: Cover | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        covered = () if cover is None else cover.opacities
+        covered = () if cover is None else (scene, *cover.opacities)
         seen = torch.cat([frame, context, *covered], dim=1)
         fine = functional.silu(self.fine(seen.contiguous(memory_format=torch.channels_last) - 0.5))
         middle = activated(self.middle(fine), self.norms[0])

@@ -25,7 +25,7 @@ from torch.nn import functional
 from framecast.models.base import Sampler
 from framecast.models.layers import doubling_weight
 from framecast.models.mirrored import MirroredState, imagine_both
-from framecast.models.sprites import Cover, over
+from framecast.models.sprites import Cover, behind, over
 from framecast.models.warp_compositor import (
     FLOW_UNIT,
     TRUST,
@@ -55,7 +55,8 @@ class WarpSamplerState(MirroredState):
     """Attributes:
     frame: (B, C, H, W) the latest
     latest: (B, C, Q) the same in quarters
-    context: (B, C, Q) the last context frame
+    scene: (B, C, Q) what was expected of it without the robot
+    context: (B, C, Q) the last context frame, without the robot
     context_code: (B, F, H/2, W/2) what the encoder's first layer makes of it
     canvas: (B, C, Q) what was seen before
     hidden: (B, D, h, w) of the spatial LSTM, in the convolutions' precision
@@ -66,6 +67,7 @@ class WarpSamplerState(MirroredState):
 
     frame: Tensor
     latest: Tensor
+    scene: Tensor
     context: Tensor
     context_code: Tensor
     canvas: Tensor
@@ -106,6 +108,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             state.robot_state,
             state.frame,
             quarters(state.frame),
+            quarters(state.scene),
             quarters(state.context),
             self.encoder.context_code(state.context),
             state.canvas,
@@ -138,7 +141,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         condition = conditioner(action, state.robot_state, state.before).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)
         cover = self.model.cover(state.robot_state, action, state.before)
-        fine, middle, coarse = self.encoder(state.frame, state.context_code, cover)
+        bare = state if cover is None else self._without_robot(state, cover)
+        fine, middle, coarse = self.encoder(state.frame, state.context_code, bare.frame, cover)
         coarse = coarse.add_(for_coarse + self.model.place)
         latent = self._latent(coarse, state.hidden, noise)
         inputs = torch.cat([coarse, latent, state.hidden], dim=1)
@@ -152,7 +156,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         if flows is not None and self.fields_of is not None and weights is not None:
             offset = flows.offset(weights, self.fields_of.fields(features))
         robot = None if cover is None else quarters(cover.then)
-        latest, canvas = self.compositor(features, state, guide, offset, robot)
+        latest, scene, canvas = self.compositor(features, bare, guide, offset, robot)
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
         frame = woven(latest, self.compositor.size)
@@ -163,12 +167,17 @@ class WarpSampler(Sampler[WarpSamplerState]):
             before=conditioner.recall(action, state.robot_state),
             frame=frame,
             latest=latest,
+            scene=latest if cover is None else scene,
             canvas=canvas,
             hidden=hidden,
             cell=cell,
             latent=weights,
         )
         return frame, state
+
+    def _without_robot(self, state: WarpSamplerState, cover: Cover) -> WarpSamplerState:
+        scene = behind(state.latest, state.scene, quarters(cover.now))
+        return replace(state, frame=woven(scene, self.compositor.size), latest=scene)
 
     def _latent(self, coarse: Tensor, hidden: Tensor, noise: Tensor | None) -> Tensor:
         """(B, L, h, w) drawn from the prior, or its mean; no channels without a latent."""
@@ -191,24 +200,23 @@ class WarpSampler(Sampler[WarpSamplerState]):
 
 
 class _Encoder:
-    """FrameEncoder, its first layer taken apart: the frame's part and that of the cover, and the
-    context's part."""
+    """FrameEncoder, its first layer taken apart: the context's part, and that of all else."""
 
     def __init__(self, encoder: FrameEncoder, channels: int) -> None:
         self.encoder = encoder
         weight = encoder.fine.weight
-        num_covers = weight.shape[1] - 2 * channels
-        frame, context, cover = torch.split(weight, [channels, channels, num_covers], dim=1)
-        self.of_frame = _channels_last(torch.cat([frame, cover], dim=1))
+        others = weight.shape[1] - 2 * channels
+        frame, context, other = torch.split(weight, [channels, channels, others], dim=1)
+        self.of_frame = _channels_last(torch.cat([frame, other], dim=1))
         self.of_context = _channels_last(context)
 
     def context_code(self, context: Tensor) -> Tensor:
         return self._first(context, self.of_context, self.encoder.fine.bias)
 
     def __call__(
-        self, frame: Tensor, context_code: Tensor, cover: Cover | None
+        self, frame: Tensor, context_code: Tensor, scene: Tensor, cover: Cover | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        seen = frame if cover is None else torch.cat([frame, *cover.opacities], dim=1)
+        seen = frame if cover is None else torch.cat([frame, scene, *cover.opacities], dim=1)
         fine = self._first(seen, self.of_frame, None).add_(context_code)
         fine = functional.silu(fine, inplace=True)
         middle = _activated(self.encoder.middle(fine), self.encoder.norms[0])
@@ -290,8 +298,8 @@ class _Compositor:
         guide: Tensor | None,
         offset: Tensor | None,
         robot: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """The next frame and the next canvas, both (B, C, Q)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The next frame, what it is without the robot, and the next canvas, all (B, C, Q)."""
         count = self.count
         places = self._maps(features, self.flow_weight, self.flow_bias)
         if guide is not None:
@@ -309,10 +317,8 @@ class _Compositor:
         mixed = sources[0] * masks[:, :, 0]
         for place, source in enumerate(sources[1:], start=1):
             mixed.addcmul_(source, masks[:, :, place])
-        if robot is not None:
-            mixed = over(mixed, robot * (trust + TRUST).sigmoid())
-        canvas = torch.lerp(state.canvas, state.latest, gate.sigmoid())
-        return mixed, canvas
+        shown = mixed if robot is None else over(mixed, robot * (trust + TRUST).sigmoid())
+        return shown, mixed, torch.lerp(state.canvas, state.latest, gate.sigmoid())
 
     def _maps(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Some of the head's maps, (B, number, Q)."""

@@ -2,7 +2,8 @@
 
 Every frame is drawn as its episode's background, the median of its frames, with the sprites over
 it. That says nothing of what else moves; it is enough to learn what the robot looks like, and where
-it is seen for which state.
+it is seen for which state. Where that is settled, an opacity that is neither 0 nor 1 costs more and
+more: else what the robot pushes, and its shadow, would leave a haze around it that hides both.
 
 Shape letters: E episodes, N frames, S state.
 """
@@ -28,6 +29,8 @@ MAX_FRAMES = 30  # of an episode
 STEPS, PIXELS_A_STEP, MAX_PASSES = 1200, 32 * 64 * 64, 60
 PICTURE_RATE, POSE_RATE = 0.1, 0.01
 WARM_UP = 0.03  # share of the steps
+HAZE = 0.02  # weight of opacities between 0 and 1, beside the squared error
+UNDECIDED, DECIDED = 0.25, 0.75  # shares of the steps at which that weight begins and is whole
 HELD_OUT = 0.1  # share of the episodes, the last ones, that judge the sprites
 JUDGED_FRAMES = 500
 USEFUL = 0.9  # of the background's own error there, which sprites have to be below
@@ -66,10 +69,13 @@ class _Frames:
         true, behind = self._of(chosen)
         return (behind - true).square().mean()
 
-    def error(self, sprites: Sprites, chosen: NDArray[np.int64]) -> Tensor:
+    def error(self, sprites: Sprites, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The squared error with the sprites drawn, and their haze: 1/4 at most."""
         true, behind = self._of(chosen)
-        drawn = over(behind, sprites(self.states[torch.from_numpy(chosen)]))
-        return (drawn - true).square().mean()
+        robot = sprites(self.states[torch.from_numpy(chosen)])
+        opacity = robot[:, -1]
+        error = (over(behind, robot) - true).square().mean()
+        return error, (opacity * (1 - opacity)).mean()
 
     def _of(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The frames and what is behind the robot, (n, C, H, W) in [0, 1]."""
@@ -98,7 +104,7 @@ def fit_sprites(
     _fit(sprites, frames, learned, preparing)
     judged = judged[_spread(len(judged), JUDGED_FRAMES)]
     with torch.no_grad():
-        useful = frames.error(sprites, judged) < USEFUL * frames.background_error(judged)
+        useful = frames.error(sprites, judged)[0] < USEFUL * frames.background_error(judged)
     if not useful:
         sprites.vanish()
 
@@ -122,7 +128,9 @@ def _fit(
         optimizer, rates, total_steps=num_steps + 1, pct_start=WARM_UP
     )
     for step in range(num_steps):
-        loss = frames.error(sprites, random.choice(learned, num_frames))
+        error, haze = frames.error(sprites, random.choice(learned, num_frames))
+        settled = (step / num_steps - UNDECIDED) / (DECIDED - UNDECIDED)
+        loss = error + HAZE * min(max(settled, 0.0), 1.0) * haze
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
