@@ -48,3 +48,14 @@ def test_what_differs_in_one_place_counts_the_same_whatever_differs_in_another()
     assert float(alone[0]) == 0
     assert float(alone[1]) > 0.001
     torch.testing.assert_close(distance(small + large, still) - distance(large, still), alone)
+
+
+def test_a_thing_that_may_lie_here_or_there_is_better_drawn_than_left_out():
+    places = torch.zeros(4, 1, 16, 16, dtype=torch.float64)
+    for number, (down, right) in enumerate([(4, 4), (4, 8), (8, 4), (8, 8)]):
+        places[number, :, down : down + 3, right : right + 3] = 1.0
+    true, one, other = torch.cartesian_prod(*[torch.arange(4)] * 3).T
+    drawn = energy_score(places[one], places[other], places[true]).mean()
+    empty, smeared = torch.zeros_like(places), places.mean(dim=0).expand(4, -1, -1, -1)
+    for still in (empty, smeared):
+        assert drawn < 0.7 * energy_score(still, still, places).mean()

@@ -7,8 +7,9 @@ z' = R z + noise: what pushes a thing aside in one step does so in the next.
 
 There is no posterior. Two samples of every clip are drawn and trained by the energy score (Gneiting
 and Raftery 2007): each should be near the truth, and they should be as far from each other as
-they are from it. It is taken of every pixel alone, so that a small thing counts as much as an arm;
-what belongs together still moves together, for the numbers are few (Alet 2025).
+they are from it. It is taken of every pixel alone and of every small patch, so that a small thing
+counts as much as an arm. Of a pixel it hardly matters whether a thing that may lie here or there is
+drawn or left out; of a patch it does.
 
 Shape letters: B batch, C image channels, H W image, F M D fine, middle and coarse channels at
 H/2 W/2, H/4 W/4 and at h w = H/8 W/8, J latent numbers, P the H/2 W/2 places of the fields, Q the
@@ -29,6 +30,7 @@ from framecast.models.warp_networks import full
 PERSISTENCE = 0.9
 HIDDEN = 32
 SMALL = 0.005
+PATCH = 8  # pixels a side; patches overlap by half
 LEAST_DISTANCE = 1e-3  # of pixels in [0, 1]: below it a distance counts but little
 
 
@@ -90,10 +92,13 @@ def energy_score(one: Tensor, other: Tensor, true: Tensor) -> Tensor:
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Root mean square over a pixel's channels, its mean over pixels: (...,).
+    """Root mean square over a pixel's channels and over a patch, their means over all: (...,)."""
+    of_pixels = (one - other).square().mean(dim=-3)
+    of_patches = functional.avg_pool2d(of_pixels.flatten(end_dim=-3), PATCH, PATCH // 2)
+    patches = _root(of_patches).mean(dim=(-2, -1)).view(of_pixels.shape[:-2])
+    return (_root(of_pixels).mean(dim=(-2, -1)) + patches) / 2
 
-    With a gradient at zero too.
-    """
-    square = (one - other).square().mean(dim=-3)
-    distances = (square + LEAST_DISTANCE**2).sqrt() - LEAST_DISTANCE
-    return distances.mean(dim=(-2, -1))
+
+def _root(square: Tensor) -> Tensor:
+    """With a gradient at zero too."""
+    return (square + LEAST_DISTANCE**2).sqrt() - LEAST_DISTANCE
