@@ -36,11 +36,7 @@ from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import MirroredState, imagine_both
 from framecast.models.sprites import Cover, Sprites, behind, guessed
-from framecast.models.warp_compositor import (
-    Compositor,
-    quarters,
-    woven,
-)
+from framecast.models.warp_compositor import Compositor, quarters, woven
 from framecast.models.warp_networks import (
     STRIDE,
     ConditionEmbedding,
@@ -79,6 +75,10 @@ class WarpState(MirroredState):
     cell: Tensor
     latent: Tensor | None = None
     before: Tensor | None = None
+
+    def without_robot(self, opacity: Tensor | None) -> Tensor:
+        """The frame without the robot, which covers it so far: (B, 1, H, W), or None."""
+        return self.frame if opacity is None else behind(self.frame, self.scene, opacity)
 
 
 class WarpModel(VideoModel[WarpState]):
@@ -275,8 +275,8 @@ class WarpModel(VideoModel[WarpState]):
 
     def _seen(self, state: WarpState, frame: Tensor, opacity: Tensor | None) -> WarpState:
         """A frame of the context, and where the robot is in it, taken in."""
-        context = frame if opacity is None else behind(frame, state.scene, opacity)
-        return replace(state, frame=frame, context=context)
+        state = replace(state, frame=frame)
+        return replace(state, context=state.without_robot(opacity))
 
     def imagine(
         self,
@@ -329,7 +329,7 @@ class WarpModel(VideoModel[WarpState]):
         prior; without noise it is the distribution's mean. The first `num_prior` members of the
         batch take the prior's mean whatever is given.
         """
-        scene = state.frame if cover is None else behind(state.frame, state.scene, cover.now)
+        scene = state.without_robot(_now(cover))
         fine, middle, coarse = self.encoder(state.frame, state.context, scene, cover)
         condition = condition.to(self.dtype)
         for_coarse, for_middle = self.embed_condition(condition)

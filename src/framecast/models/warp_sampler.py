@@ -5,7 +5,7 @@ What differs from warp.py, which stays the reference that the tests compare with
 - Weights are converted once, not at every step, those of doubled features too.
 - What the encoder's first layer makes of the context frame is kept in the state.
 - Pictures stay in quarters from one step to the next; only the new frame is woven.
-- Scales, the masks' sharpness and pixel places are part of the head's weights and bias.
+- The head and the compositor are one (warp_fast_compositor.py).
 
 Shape letters: B batch, C image channels, H W image, h w = H/8 W/8, Q quarters' pixels (H W, quarter
 by quarter), D coarse channels, K flows, L latent channels, A action, S state, Z latent
@@ -25,18 +25,9 @@ from torch.nn import functional
 from framecast.models.base import Sampler
 from framecast.models.layers import doubling_weight
 from framecast.models.mirrored import MirroredState, imagine_both
-from framecast.models.sprites import Cover, behind, over
-from framecast.models.warp_compositor import (
-    FLOW_UNIT,
-    TRUST,
-    Compositor,
-    pixel_places,
-    pixel_planes,
-    quarters,
-    sample,
-    sample_sharply,
-    woven,
-)
+from framecast.models.sprites import Cover, behind
+from framecast.models.warp_compositor import quarters, woven
+from framecast.models.warp_fast_compositor import FastCompositor, Sources
 from framecast.models.warp_networks import (
     FrameEncoder,
     MotionDecoder,
@@ -94,7 +85,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         self.guide = model.guide
         self.refiner = converted.refiner
         size = (model.spec.height, model.spec.width)
-        self.compositor = _Compositor(model.compositor, model.decoder.head, size, self.dtype)
+        self.compositor = FastCompositor(model.compositor, model.decoder.head, size, self.dtype)
 
     @torch.no_grad()
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> WarpSamplerState:
@@ -141,8 +132,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         condition = conditioner(action, state.robot_state, state.before).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)
         cover = self.model.cover(state.robot_state, action, state.before)
-        bare = state if cover is None else self._without_robot(state, cover)
-        fine, middle, coarse = self.encoder(state.frame, state.context_code, bare.frame, cover)
+        sources = self._sources(state, cover)
+        fine, middle, coarse = self.encoder(state.frame, state.context_code, sources.frame, cover)
         coarse = coarse.add_(for_coarse + self.model.place)
         latent = self._latent(coarse, state.hidden, noise)
         inputs = torch.cat([coarse, latent, state.hidden], dim=1)
@@ -156,7 +147,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         if flows is not None and self.fields_of is not None and weights is not None:
             offset = flows.offset(weights, self.fields_of.fields(features))
         robot = None if cover is None else quarters(cover.then)
-        latest, scene, canvas = self.compositor(features, bare, guide, offset, robot)
+        latest, scene, canvas = self.compositor(features, sources, guide, offset, robot)
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
         frame = woven(latest, self.compositor.size)
@@ -175,9 +166,13 @@ class WarpSampler(Sampler[WarpSamplerState]):
         )
         return frame, state
 
-    def _without_robot(self, state: WarpSamplerState, cover: Cover) -> WarpSamplerState:
-        scene = behind(state.latest, state.scene, quarters(cover.now))
-        return replace(state, frame=woven(scene, self.compositor.size), latest=scene)
+    def _sources(self, state: WarpSamplerState, cover: Cover | None) -> Sources:
+        """The latest frame is there without the robot, if that is drawn."""
+        frame, latest = state.frame, state.latest
+        if cover is not None:
+            latest = behind(latest, state.scene, quarters(cover.now))
+            frame = woven(latest, self.compositor.size)
+        return Sources(frame, latest, state.context, state.canvas)
 
     def _latent(self, coarse: Tensor, hidden: Tensor, noise: Tensor | None) -> Tensor:
         """(B, L, h, w) drawn from the prior, or its mean; no channels without a latent."""
@@ -272,93 +267,6 @@ class _DoublingConvolution:
     def __call__(self, coarse: Tensor, fine: Tensor) -> Tensor:
         doubled = functional.conv_transpose2d(coarse, self.of_coarse, self.bias, 2, 1)
         return doubled.add_(functional.conv2d(fine, self.of_fine, padding=1))
-
-
-class _Compositor:
-    """MotionDecoder's head and Compositor, in quarters of the picture."""
-
-    def __init__(
-        self, compositor: Compositor, head: nn.Conv2d, size: tuple[int, int], dtype: torch.dtype
-    ) -> None:
-        self.size, self.count = size, compositor.num_flows
-        self.num_flow_maps, *self.parts = compositor.parts
-        weight, bias = _scaled_head(compositor, head, size)
-        num_flow_rows = 4 * self.num_flow_maps
-        self.flow_weight, self.rest_weight = weight.to(dtype).tensor_split([num_flow_rows])
-        self.flow_bias, self.rest_bias = bias.tensor_split([self.num_flow_maps])
-        self.sharp = compositor.sharp
-        self.offset_unit = _flow_unit(size, bias)[:, None]
-        self.guide_unit = self.offset_unit.repeat(self.count, 1)
-        self.planes = quarters(pixel_planes(*size, like=bias)[None])
-
-    def __call__(
-        self,
-        features: Tensor,
-        state: WarpSamplerState,
-        guide: Tensor | None,
-        offset: Tensor | None,
-        robot: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The next frame, what it is without the robot, and the next canvas, all (B, C, Q)."""
-        count = self.count
-        places = self._maps(features, self.flow_weight, self.flow_bias)
-        if guide is not None:
-            guide = guide.to(places.dtype) * self.guide_unit
-            places.baddbmm_(guide, self.planes.expand(len(guide), -1, -1))
-        if offset is not None:
-            places += (offset.to(places.dtype) * self.offset_unit).repeat(1, count, 1)
-        rest = self._maps(features, self.rest_weight, self.rest_bias)
-        confidence, logits, new, gate, trust = torch.split(rest, self.parts, dim=1)
-        warped, moved = self._warp(state.frame, places, confidence)
-        logits[:, :count] += moved
-        masks = logits.softmax(dim=1)[:, None]  # (B, 1, K + 3, Q)
-        stills = (state.context, state.canvas, new.sigmoid())
-        sources = (*warped.unbind(dim=2), *stills)
-        mixed = sources[0] * masks[:, :, 0]
-        for place, source in enumerate(sources[1:], start=1):
-            mixed.addcmul_(source, masks[:, :, place])
-        shown = mixed if robot is None else over(mixed, robot * (trust + TRUST).sigmoid())
-        return shown, mixed, torch.lerp(state.canvas, state.latest, gate.sigmoid())
-
-    def _maps(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Some of the head's maps, (B, number, Q)."""
-        pixels = features.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
-        maps = torch.bmm(weight.expand(len(pixels), -1, -1), pixels)
-        return maps.to(bias.dtype).view(len(maps), *bias.shape).add_(bias)
-
-    def _warp(self, frame: Tensor, places: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-        """The frame along every flow (B, C, K, Q), and the confidences that move with it."""
-        batch_size, _, num_pixels = places.shape
-        by_flow = places.view(batch_size, self.count, 2, num_pixels).transpose(2, 3)
-        sources = woven(confidence, self.size).view(-1, 1, *self.size)
-        moved = sample(sources, by_flow.reshape(-1, 1, num_pixels, 2))
-        pixels = sample_sharply if self.sharp else sample
-        return pixels(frame, by_flow), moved.view(batch_size, self.count, num_pixels)
-
-
-def _scaled_head(
-    compositor: Compositor, head: nn.Conv2d, size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Weight (4 maps, F) and bias (maps, Q) whose flow maps are grid_sample's coordinates."""
-    (height, width), count = size, compositor.num_flows
-    scale = head.weight.new_ones(compositor.num_maps, 1, 1)
-    scale[: 2 * count, 0, 0] = _flow_unit(size, scale).repeat(count)
-    scale[2 * count : sum(compositor.parts[:3])] = compositor.mask_sharpness
-    first_new = sum(compositor.parts[:3])
-    scale[first_new : first_new + compositor.parts[3]] = 2
-    assert head.bias is not None
-    weight = scale * head.weight.detach().view(compositor.num_maps, 4, -1)
-    bias = scale * head.bias.detach().view(compositor.num_maps, 4, 1)
-    bias = bias.repeat(1, 1, height * width // 4).flatten(1)
-    centres = pixel_places(height, width, bias).permute(0, 3, 1, 2)
-    bias[: 2 * count] += quarters(centres)[0].repeat(count, 1)
-    return weight.flatten(0, 1), bias
-
-
-def _flow_unit(size: tuple[int, int], like: Tensor) -> Tensor:
-    """What a flow of 1 is in grid_sample's coordinates, across and down."""
-    height, width = size
-    return like.new_tensor([2 * FLOW_UNIT / width, 2 * FLOW_UNIT / height])
 
 
 def _activated(features: Tensor, norm: nn.Module) -> Tensor:
