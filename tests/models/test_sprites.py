@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch import Tensor
 
 from framecast.clip import ClipSpec
 from framecast.models.sprites import SPAN, UNSEEN, Sprites, behind, guessed, over
@@ -66,7 +67,7 @@ def test_what_is_covered_now_is_where_the_robot_is_drawn(spec: ClipSpec):
     sprites.begin(torch.Generator().manual_seed(0))
     now, following = torch.randn(4, 3, 2), torch.randn(4, 3, 2)
     cover = sprites.cover(now, following)
-    torch.testing.assert_close(cover.now, sprites(now)[..., -1:, :, :])
+    torch.testing.assert_close(cover.now, sprites(now))
     torch.testing.assert_close(cover.then, sprites(following))
     for step, one in enumerate(cover.unbind()):
         torch.testing.assert_close(one.then, sprites(following[step]))
@@ -79,28 +80,42 @@ def test_a_layer_hides_as_much_as_it_is_opaque():
 
 
 def test_behind_the_robot_is_what_was_expected_there():
-    frame, expected = torch.rand(2, 1, 3, 4, 4)
-    opacity = torch.zeros(1, 1, 4, 4)
-    opacity[..., 0], opacity[..., 1] = 1.0, 0.25
-    seen = behind(frame, expected, opacity)
+    expected = torch.rand(2, 3, 4, 4)
+    robot = robot_of(4, 4, (slice(None), slice(0, 1)))
+    frame = torch.where(robot[:, -1:] > 0, robot[:, :-1], torch.rand(2, 3, 4, 4))
+    seen = behind(frame, expected, robot)
     torch.testing.assert_close(seen[..., 0], expected[..., 0])
-    torch.testing.assert_close(seen[..., 1], (frame + expected)[..., 1] / 2)
+    torch.testing.assert_close(seen[..., 1:], frame[..., 1:])
+
+
+def test_what_has_another_colour_than_the_robot_stays_where_that_may_be():
+    frame = torch.tensor(BLUE)[None, :, None, None].expand(1, 3, 1, 4).clone()
+    frame[0, :, 0, 1] = torch.tensor(RED) * 0.9  # the robot, not quite as it is drawn
+    robot = robot_of(1, 4, (slice(None), slice(0, 2)), opacity=0.5)
+    seen = behind(frame, torch.zeros_like(frame), robot)
+    torch.testing.assert_close(seen[..., 0], frame[..., 0])
+    assert seen[..., 1].max() < 0.05
     torch.testing.assert_close(seen[..., 2:], frame[..., 2:])
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 48)])
 def test_before_anything_is_known_the_colours_around_are_guessed(size: tuple[int, int]):
-    frame = torch.full((1, 3, *size), 0.3)
-    frame[..., size[1] // 2 :] = 0.6
-    robot = torch.zeros(1, 1, *size)
-    robot[..., 4:12, 2:8] = 1.0
-    frame = torch.where(robot > 0, 1.0, frame)
+    robot = robot_of(*size, (slice(4, 12), slice(2, 8)))
+    table = torch.full((1, 3, *size), 0.3)
+    table[..., size[1] // 2 :] = 0.6
+    frame = torch.where(robot[:, -1:] > 0, robot[:, :-1], table)
     shown = guessed(frame, robot)
     assert (shown[..., 4:12, 2:8] - 0.3).abs().max() < 0.1
-    torch.testing.assert_close(
-        shown[robot.expand_as(shown) == 0], frame[robot.expand_as(frame) == 0]
-    )
-    assert guessed(frame, torch.ones_like(robot)).isfinite().all()  # nothing seen at all
+    torch.testing.assert_close(shown[..., 12:, :], frame[..., 12:, :])
+    everywhere = robot_of(*size, (slice(None), slice(None)))
+    assert guessed(everywhere[:, :-1], everywhere).isfinite().all()  # nothing else seen at all
+
+
+def robot_of(height: int, width: int, place: tuple[slice, slice], opacity: float = 1.0) -> Tensor:
+    """A red robot, as sprites draw it, in a part of the picture."""
+    robot = torch.zeros(1, 4, height, width)
+    robot[(0, slice(None), *place)] = opacity * torch.tensor([*RED, 1.0])[:, None, None]
+    return robot
 
 
 def test_where_there_are_many_states_the_map_is_linear_in_them(spec: ClipSpec):

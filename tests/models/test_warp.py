@@ -15,7 +15,7 @@ from framecast.errors import UserError
 from framecast.models.conditioning import CHANGE_SCALE
 from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import energy_score
-from framecast.models.warp import LEAST_ERROR, USUAL_ERROR, WarpModel
+from framecast.models.warp import WarpModel
 from framecast.models.warp_compositor import (
     FLOW_UNIT,
     Compositor,
@@ -25,6 +25,7 @@ from framecast.models.warp_compositor import (
     sample_sharply,
     woven,
 )
+from framecast.models.warp_loss import LEAST_ERROR, USUAL_ERROR, squared_error
 from framecast.models.warp_networks import MotionDecoder
 from tests.conftest import vector
 from tests.models.test_sprites import paint
@@ -309,6 +310,35 @@ def test_frames_with_a_scale_of_their_own_count_by_the_logarithm_of_their_error(
     for weighed, error in ((easy, easy_error), (hard, hard_error)):
         torch.testing.assert_close(weighed, USUAL_ERROR * (error + LEAST_ERROR).log())
     torch.testing.assert_close(both, (easy + hard) / 2)
+
+
+def test_on_coarse_scales_what_is_missing_costs_more_than_what_is_near():
+    true = torch.zeros(1, 3, 32, 32)
+    true[..., 12:16, 8:12] = 1.0
+    near, beside = (true.roll(pixels, dims=-1) - true for pixels in (2, 4))
+    assert squared_error(near) == squared_error(true)
+    assert squared_error(near, 3) < 0.5 * squared_error(true, 3)
+    assert squared_error(beside) == 2 * squared_error(true)
+    assert squared_error(beside, 3) < 1.2 * squared_error(true, 3)
+    noise = 0.1 * torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(squared_error(noise, 3), squared_error(noise), rtol=0.2, atol=0)
+
+
+@pytest.mark.parametrize("scales", [-1, 4])
+def test_there_are_no_more_scales_than_frames_have(scales: int):
+    with pytest.raises(UserError, match="from 0 to 3"):
+        WarpConfig(coarse_scales=scales)
+
+
+def test_a_model_is_trained_on_the_scales_it_is_told(spec: ClipSpec, clip: Clip):
+    options = {"latent_channels": 0, "absolute_error": 0.0}
+    plain, coarse = (build(spec, **options, coarse_scales=n) for n in (0, 2))
+    coarse.load_state_dict(plain.state_dict())
+    fed = torch.zeros(5, 3, dtype=torch.bool)
+    losses = [model.loss(clip, 0.0, fed, torch.zeros(5, 3, 0)) for model in (plain, coarse)]
+    torch.testing.assert_close(losses[0].reconstruction, losses[1].reconstruction)
+    torch.testing.assert_close(losses[0].total, losses[0].reconstruction)
+    assert losses[1].total > losses[0].total
 
 
 def with_latent(model: WarpModel, spec: ClipSpec) -> WarpModel:

@@ -12,6 +12,8 @@ ImageNetwork = Literal["dcgan", "vgg"]
 Condition = Literal["none", "action", "action+state"]
 Norm = Literal["batch", "group"]
 
+MOST_SCALES = 3  # below the frame's own: its sides are multiples of 8
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -161,6 +163,9 @@ class WarpConfig(ModelConfig):
         frame_scale: the logarithm of every frame's squared error instead of the error, as of a
             Gaussian with a sigma of its own for every frame (Rybkin 2021): frames that are easy
             count as much as those that are not.
+        coarse_scales: the squared error is the mean of that at full size and at so many smaller
+            ones, each half of the one before, 3 at most: then a thing that is missing costs more
+            than one that is near its place.
         latent_flows: the latent is `latent_channels` numbers that weigh flow fields, trained by the
             energy score on the model's own rollouts. For a model that was trained without a latent
             (`training.start_from`).
@@ -197,6 +202,7 @@ class WarpConfig(ModelConfig):
     prior_share: float = 0.5
     absolute_error: float = 0.1
     frame_scale: bool = False
+    coarse_scales: int = 0
     latent_flows: bool = False
     expected: float = 0.0
     depth: int = 0
@@ -216,6 +222,11 @@ class WarpConfig(ModelConfig):
             raise UserError(
                 f"model.mask_sharpness should be above 0, got {self.mask_sharpness}; 1 leaves the "
                 "masks as they were trained."
+            )
+        if not 0 <= self.coarse_scales <= MOST_SCALES:
+            raise UserError(
+                f"model.coarse_scales should be from 0 to {MOST_SCALES}, got {self.coarse_scales}: "
+                "the sides of a frame are multiples of 8 pixels."
             )
         spatial_latent = self.latent_channels and not self.latent_flows
         if self.sprites and spatial_latent:

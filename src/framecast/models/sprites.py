@@ -12,6 +12,7 @@ Shape letters: B batch (any leading dimensions), S state, P sprites, C H W image
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from framecast.clip import ClipSpec
 
 SPAN = 1.5  # sides of the frame in a sprite's side
 SEEN, UNSEEN = -2.0, -20.0  # logits of opacity, at the start of a fit and without one
-HIDES = 2.0  # opacity times this is how far what is behind is not seen
+ALIKE = 0.1  # standard deviation of the robot's colours from the sprites'
 PATCH, FAINT = 8, 1e-3  # pixels a side whose colours are around; weight of the whole picture's
 FEW_STATES = 8  # up to here the map is quadratic in the state; then there are too many products
 
@@ -33,8 +34,8 @@ class Cover:
     """What the robot covers at a step.
 
     Attributes:
-        now: (B, 1, H, W) opacity in the present frame
-        then: (B, C + 1, H, W) colours times opacity, and opacity, in the next one
+        now: (B, C + 1, H, W) colours times opacity, and opacity, in the present frame
+        then: (B, C + 1, H, W) the same in the next one
     """
 
     now: Tensor
@@ -42,7 +43,7 @@ class Cover:
 
     @property
     def opacities(self) -> tuple[Tensor, Tensor]:
-        return self.now, self.then[:, -1:]
+        return self.now[:, -1:], self.then[:, -1:]
 
     def unbind(self) -> Iterator[Cover]:
         """Along the first dimension."""
@@ -71,24 +72,16 @@ class Sprites(nn.Module):
 
     def cover(self, state: Tensor, following: Tensor) -> Cover:
         """Of the standardised states (B, S) in the present and in the next frame."""
-        return Cover(self.opacity(state), self(following))
-
-    def opacity(self, state: Tensor) -> Tensor:
-        """(B, S) -> (B, 1, H, W)"""
-        return self._drawn(self.pictures[:, -1:], state)
+        return Cover(self(state), self(following))
 
     def forward(self, state: Tensor) -> Tensor:
         """(B, S) -> (B, C + 1, H, W): colours times opacity, and opacity, all in [0, 1]."""
-        return self._drawn(self.pictures, state)
-
-    def _drawn(self, pictures: Tensor, state: Tensor) -> Tensor:
-        """Sprites (P, X, h, w), last their opacities, one over the other: (B, X, H, W)."""
-        flat = state.reshape(-1, state.shape[-1]).to(pictures.dtype)
+        flat = state.reshape(-1, state.shape[-1]).to(self.pictures.dtype)
         with torch.autocast(flat.device.type, enabled=False):
             maps = self.pose(self._features(flat)).view(len(flat), -1, 2, 3)
             maps = (maps + torch.eye(2, 3, dtype=maps.dtype, device=maps.device)) / SPAN
-            drawn = pictures.new_zeros(len(flat), pictures.shape[1], *self.size)
-            for number, picture in enumerate(pictures):
+            drawn = self.pictures.new_zeros(len(flat), self.pictures.shape[1], *self.size)
+            for number, picture in enumerate(self.pictures):
                 shown = self._shown(picture, maps[:, number]).sigmoid()
                 colours, opacity = shown[:, :-1], shown[:, -1:]
                 drawn = over(drawn, torch.cat([colours * opacity, opacity, opacity], dim=1))
@@ -134,19 +127,19 @@ def over(picture: Tensor, layer: Tensor) -> Tensor:
     return picture * (1 - layer[:, -1:]) + layer[:, :-1]
 
 
-def behind(frame: Tensor, expected: Tensor, opacity: Tensor) -> Tensor:
+def behind(frame: Tensor, expected: Tensor, robot: Tensor) -> Tensor:
     """A frame without the robot: where that hides it, what is expected there.
 
     Args:
         frame, expected: (B, C, ...)
-        opacity: (B, 1, ...) of the robot in the frame
+        robot: (B, C + 1, ...) as it is drawn in the frame
     """
-    return torch.lerp(frame, expected, _hidden(opacity))
+    return torch.lerp(frame, expected, _hidden(frame, robot))
 
 
-def guessed(frame: Tensor, opacity: Tensor) -> Tensor:
-    """What may be behind the robot in a first frame (B, C, H, W): the colours around it."""
-    seen = 1 - _hidden(opacity)
+def guessed(frame: Tensor, robot: Tensor) -> Tensor:
+    """What may be behind the robot (B, C + 1, H, W) in a first frame: the colours around it."""
+    seen = 1 - _hidden(frame, robot)
     both = torch.cat([frame * seen, seen], dim=1)
     near = functional.avg_pool2d(both, PATCH, ceil_mode=True, count_include_pad=False)
     near = functional.avg_pool2d(near, 3, 1, 1, count_include_pad=False)
@@ -154,8 +147,20 @@ def guessed(frame: Tensor, opacity: Tensor) -> Tensor:
     colours = near[:, :-1] / (near[:, -1:] + FAINT * FAINT)
     size = frame.shape[2:]
     around = functional.interpolate(colours, size, mode="bilinear", align_corners=False)
-    return behind(frame, around, opacity)
+    return behind(frame, around, robot)
 
 
-def _hidden(opacity: Tensor) -> Tensor:
-    return (HIDES * opacity).clamp(max=1)
+@torch.no_grad()
+def _hidden(frame: Tensor, robot: Tensor) -> Tensor:
+    """The probability (B, 1, ...) that what is seen in a pixel is the robot.
+
+    By its opacity there, and by whether the pixel has its colour, give or take ALIKE; what is not
+    the robot may have any. So what touches a robot stays, though the robot's outline is known to a
+    pixel or two.
+    """
+    opacity = robot[:, -1:]
+    gap = (frame - robot[:, :-1] / (opacity + FAINT)).square().sum(dim=1, keepdim=True)
+    density = (2 * math.pi * ALIKE**2) ** (-frame.shape[1] / 2)
+    likely = opacity * density * (-gap / (2 * ALIKE**2)).exp()
+    hidden: Tensor = likely / (likely + 1 - opacity + FAINT * FAINT)
+    return hidden

@@ -37,6 +37,7 @@ from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import MirroredState, imagine_both
 from framecast.models.sprites import Cover, Sprites, behind, guessed
 from framecast.models.warp_compositor import Compositor, quarters, woven
+from framecast.models.warp_loss import cost
 from framecast.models.warp_networks import (
     STRIDE,
     ConditionEmbedding,
@@ -48,10 +49,6 @@ from framecast.models.warp_networks import (
     SpatialLSTM,
 )
 from framecast.models.warp_sampler import WarpSampler
-
-# With `frame_scale`: the squared error at which a frame weighs what it does without, and the one
-# below which it hardly weighs more.
-USUAL_ERROR, LEAST_ERROR = 2e-3, 1e-4
 
 
 @dataclass(frozen=True)
@@ -76,9 +73,9 @@ class WarpState(MirroredState):
     latent: Tensor | None = None
     before: Tensor | None = None
 
-    def without_robot(self, opacity: Tensor | None) -> Tensor:
-        """The frame without the robot, which covers it so far: (B, 1, H, W), or None."""
-        return self.frame if opacity is None else behind(self.frame, self.scene, opacity)
+    def without_robot(self, robot: Tensor | None) -> Tensor:
+        """The frame without the robot, (B, C + 1, H, W) as it is drawn in it, or None."""
+        return self.frame if robot is None else behind(self.frame, self.scene, robot)
 
 
 class WarpModel(VideoModel[WarpState]):
@@ -150,8 +147,6 @@ class WarpModel(VideoModel[WarpState]):
         num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
         predicted: list[Tensor] = []
         divergences: list[Tensor] = []
-        squared: list[Tensor] = []
-        absolute: list[Tensor] = []
         for step, condition in enumerate(conditions):
             if step < self.num_context:
                 state = self._seen(state, frames[step], _now(covers[step]))
@@ -163,23 +158,12 @@ class WarpModel(VideoModel[WarpState]):
             )
             predicted.append(frame)
             divergences.append(divergence)
-            error = frame - frames[step + 1]
-            squared.append(error.square().mean(dim=(1, 2, 3)))
-            absolute.append(error.abs().mean())
-        of_frames = torch.stack(squared)
-        reconstruction = of_frames.mean()
+        error = torch.stack(predicted) - frames[1:]
         kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
         kl = kl_per_dimension.sum()
-        total = self._fit(of_frames, torch.stack(absolute)) + beta * kl
+        total = cost(error, self.config) + beta * kl
         per_dimension = kl_per_dimension if self.latent_dim else None
-        return Loss(total, reconstruction, kl, self._state_error(clip), per_dimension)
-
-    def _fit(self, squared: Tensor, absolute: Tensor) -> Tensor:
-        """What predicted frames cost, of the mean errors of each."""
-        fit = squared.mean()
-        if self.config.frame_scale:
-            fit = USUAL_ERROR * (squared + LEAST_ERROR).log().mean()
-        return fit + self.config.absolute_error * absolute.mean()
+        return Loss(total, error.square().mean(), kl, self._state_error(clip), per_dimension)
 
     def _energy_loss(self, clip: Clip, noise: Tensor) -> Loss:
         """Two samples of every clip, rolled out as when predicting; the second has the noise of
@@ -202,8 +186,7 @@ class WarpModel(VideoModel[WarpState]):
         total = energy_score(samples[:, :, 0], samples[:, :, 1], true).mean()
         if self.config.expected:
             wrong = self.rollout(state, actions, None, future) - true
-            squared, absolute = (x.mean(dim=(2, 3, 4)) for x in (wrong.square(), wrong.abs()))
-            total = total + self.config.expected * self._fit(squared, absolute)
+            total = total + self.config.expected * cost(wrong, self.config)
         error = (samples - true[:, :, None]).square().mean()
         return Loss(total, error, total.new_zeros(()), self._state_error(clip))
 
@@ -237,7 +220,7 @@ class WarpModel(VideoModel[WarpState]):
         before = self.conditioner.recall_all(actions, standard)
         last = None if standard is None else standard[-1]
         state = replace(state, robot_state=last, before=None if before is None else before[-1])
-        return self._seen(state, frames[-1], self._opacity(last))
+        return self._seen(state, frames[-1], self._robot(last))
 
     def _conditions(self, actions: Tensor, states: Tensor | None) -> Tensor:
         """Of a sequence (T, B, A) and its standardised states (T + 1, B, S): (T, B, N)."""
@@ -267,16 +250,16 @@ class WarpModel(VideoModel[WarpState]):
         following = self.conditioner.next_state(standard, action, before)
         return self.sprites.cover(standard, following)
 
-    def _opacity(self, standard: Tensor | None) -> Tensor | None:
-        """Of the robot in a frame, (B, 1, H, W)."""
+    def _robot(self, standard: Tensor | None) -> Tensor | None:
+        """As it is drawn in a frame, (B, C + 1, H, W)."""
         if self.sprites is None or standard is None:
             return None
-        return self.sprites.opacity(standard)
+        return cast(Tensor, self.sprites(standard))
 
-    def _seen(self, state: WarpState, frame: Tensor, opacity: Tensor | None) -> WarpState:
-        """A frame of the context, and where the robot is in it, taken in."""
+    def _seen(self, state: WarpState, frame: Tensor, robot: Tensor | None) -> WarpState:
+        """A frame of the context, and the robot as it is drawn in it, taken in."""
         state = replace(state, frame=frame)
-        return replace(state, context=state.without_robot(opacity))
+        return replace(state, context=state.without_robot(robot))
 
     def imagine(
         self,
@@ -396,8 +379,8 @@ class WarpModel(VideoModel[WarpState]):
 
     def _initial_state(self, frame: Tensor, robot_state: Tensor | None) -> WarpState:
         zeros = frame.new_zeros(len(frame), self.config.coarse_width, *self.grid)
-        opacity = self._opacity(robot_state)
-        scene = frame if opacity is None else guessed(frame, opacity)
+        robot = self._robot(robot_state)
+        scene = frame if robot is None else guessed(frame, robot)
         return WarpState(robot_state, frame, scene, scene, quarters(scene), zeros, zeros)
 
 
