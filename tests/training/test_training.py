@@ -135,6 +135,26 @@ def test_time_that_is_up_ends_a_run_in_good_order(
     assert Checkpoint.load(tmp_path / "run/checkpoints/last.safetensors").step < 2700
 
 
+def test_what_a_run_ends_with_is_validated(squares: Path, tmp_path: Path, framecast: Command):
+    rarely = (squares, tmp_path / "run", "--training.validate_every=1000")
+    assert train(framecast, *rarely, *sizes(900), "--training.max_minutes=0.03").code == 0
+    last = Checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")
+    best = Checkpoint.load(tmp_path / "run/checkpoints/best.safetensors")
+    assert best.step == last.step
+    assert last.best_psnr == best.best_psnr > 0
+
+
+def test_validations_are_counted_over_all_parts_of_a_run(
+    squares: Path, tmp_path: Path, framecast: Command
+):
+    run = tmp_path / "run"
+    assert train(framecast, squares, run, *sizes(3), "--training.validate_every=2").code == 0
+    resumed = train(framecast, squares, run, *sizes(5), "--training.validate_every=2", "--resume")
+    assert resumed.code == 0, resumed.err
+    validated = [int(row["step"]) for row in rows(run) if row["validation_psnr"]]
+    assert validated == [6, 9, 12, 15]
+
+
 def test_a_loss_that_is_no_number_stops_before_it_reaches_a_checkpoint(
     squares: Path, tmp_path: Path, framecast: Command, monkeypatch: pytest.MonkeyPatch
 ):

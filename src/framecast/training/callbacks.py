@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -110,6 +111,17 @@ class Agreement(StepCallback):
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(
                 trainer.should_stop, all=False
             )
+
+
+class ValidationTimes(StepCallback):
+    """Every so many epochs, counted over all parts of a resumed run, and what a run ends with,
+    whatever ends it. Comes after Agreement."""
+
+    def on_step(self, trainer: Trainer, module: TrainingModule) -> None:
+        config = module.recipe.training
+        is_due = module.step % (config.validate_every * config.epoch_size) == 0
+        is_over = trainer.should_stop or module.step >= module.recipe.num_steps
+        trainer.check_val_every_n_epoch = 1 if is_due or is_over else sys.maxsize
 
 
 class MetricsLog(StepCallback):

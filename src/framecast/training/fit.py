@@ -31,6 +31,7 @@ from framecast.training.callbacks import (
     Reporter,
     Samples,
     StopOnSignal,
+    ValidationTimes,
 )
 from framecast.training.collapse import CollapseWatch
 from framecast.training.devices import Devices, is_first_process
@@ -209,7 +210,6 @@ def _fit(
             accumulate_grad_batches=config.accumulate,
             deterministic=config.deterministic,
             reload_dataloaders_every_n_epochs=1,
-            check_val_every_n_epoch=config.validate_every,
             limit_val_batches=1.0 if module.validation_windows is not None else 0,
             num_sanity_val_steps=0,
             logger=False,
@@ -227,7 +227,7 @@ def _callbacks(
     module: TrainingModule, run: Run, clock: Clock, checkpoints: Checkpoints, report: Report
 ) -> list[Callback]:
     if not is_first_process():
-        return [clock, checkpoints, Agreement()]
+        return [clock, checkpoints, Agreement(), ValidationTimes()]
     return [
         clock,
         MetricsLog(run, clock, module.step, module.model.latent_dim),
@@ -235,6 +235,7 @@ def _callbacks(
         checkpoints,
         Reporter(report, clock),
         Agreement(),
+        ValidationTimes(),
     ]
 
 

@@ -146,7 +146,7 @@ class TrainingConfig:
         sync_batch_norm: on several devices batch norms use the statistics of the whole batch, so
             that the number of devices does not matter; off, those of each device's share.
         deterministic: refuse operations whose result may differ from run to run (GPU).
-        validate_every: epochs between validations.
+        validate_every: epochs between validations; what a run ends with is validated too.
         validation_clips: number of validation clips scored each time.
         patience: stop after this many validations without a better score; 0 never does.
         log_every: steps between rows of metrics.csv.
