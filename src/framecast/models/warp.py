@@ -6,7 +6,8 @@ compose the warped frames with the last context frame, with a canvas that rememb
 before, and with newly painted pixels (after CDNA, Finn 2016, and SAVP, Lee 2018). Each flow also
 carries a confidence that is predicted where a thing is and moves with it, so that the outline of a
 moving thing need not be guessed at the place where it will be. State and latent are spatial (as in
-Villegas 2019); the prior is learned. Parts: warp_networks.py, warp_compositor.py.
+Villegas 2019); the prior is learned. Parts: warp_networks.py, warp_compositor.py,
+warp_loss.py, warp_state.py.
 
 Where the robot is and will be is drawn by sprites that its state moves (sprites.py): the network
 sees what they cover and decides where they are shown. What is warped is then the scene, the frame
@@ -21,7 +22,7 @@ L latent channels, Z latent numbers (L h w), D coarse channels at h w = H/8 W/8.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -34,8 +35,8 @@ from framecast.models.base import Loss, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
-from framecast.models.mirrored import MirroredState, imagine_both
-from framecast.models.sprites import Cover, Sprites, behind, guessed
+from framecast.models.mirrored import imagine_both
+from framecast.models.sprites import Cover, Sprites, guessed
 from framecast.models.warp_compositor import Compositor, quarters, woven
 from framecast.models.warp_loss import cost
 from framecast.models.warp_networks import (
@@ -49,33 +50,7 @@ from framecast.models.warp_networks import (
     SpatialLSTM,
 )
 from framecast.models.warp_sampler import WarpSampler
-
-
-@dataclass(frozen=True)
-class WarpState(MirroredState):
-    """Attributes:
-    frame: (B, C, H, W) the latest, true or predicted
-    scene: (B, C, H, W) what was expected of that frame without the robot; the frame itself, where
-        there are no sprites
-    context: (B, C, H, W) the last context frame, without the robot
-    canvas: (B, C, Q) what was seen before, in quarters
-    hidden, cell: (B, D, h, w) of the spatial LSTM
-    latent: (B, J) the latest of `latent_flows`; None before the first that was drawn
-    before: (B, R) what the conditioner recalls of the step before; None where it does not
-    """
-
-    frame: Tensor
-    scene: Tensor
-    context: Tensor
-    canvas: Tensor
-    hidden: Tensor
-    cell: Tensor
-    latent: Tensor | None = None
-    before: Tensor | None = None
-
-    def without_robot(self, robot: Tensor | None) -> Tensor:
-        """The frame without the robot, (B, C + 1, H, W) as it is drawn in it, or None."""
-        return self.frame if robot is None else behind(self.frame, self.scene, robot)
+from framecast.models.warp_state import WarpState
 
 
 class WarpModel(VideoModel[WarpState]):

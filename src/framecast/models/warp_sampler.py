@@ -34,9 +34,10 @@ from framecast.models.warp_networks import (
     ResidualBlock,
     SpatialLSTM,
 )
+from framecast.models.warp_state import WarpState
 
 if TYPE_CHECKING:
-    from framecast.models.warp import WarpModel, WarpState
+    from framecast.models.warp import WarpModel
 
 FEW_PLACES = 1024  # below, torch normalises groups faster with channels first
 
