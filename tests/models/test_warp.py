@@ -256,6 +256,65 @@ def test_what_the_robot_hid_is_seen_again_when_it_has_passed(spec: ClipSpec):
     assert (passed - empty)[0, :, 24:40, 8:24].abs().max() < 0.25
 
 
+@torch.no_grad()
+def test_a_pushed_thing_is_shown_where_it_is_by_then(spec: ClipSpec):
+    model = build(spec, sprites=1, things=2, latent_channels=0).eval()
+    assert model.sprites is not None
+    assert model.things is not None
+    torch.nn.init.zeros_(model.decoder.head.weight)
+    bias = model.decoder.head.bias
+    assert bias is not None
+    masks = bias.view(model.compositor.num_maps, 4)[3 * model.compositor.num_flows :]
+    masks[model.compositor.num_flows] = 30  # all is shown as in the context
+    paint(model.sprites, 0, (1.0, 0.0, 0.0), 4)
+    model.things.step.bias.copy_(torch.tensor([2.0, -1.0, 0.0]))
+    frames = torch.full((2, 1, 3, 64, 64), 0.4)
+    frames[..., 20:28, 34:46] = frames.new_tensor([0.1, 0.2, 0.9])[:, None, None]
+    still, away = torch.zeros(1, 1, 2), torch.zeros(3, 1, 2)
+    state = model.observe(frames, still, torch.zeros(2, 1, 2))
+    predicted = model.rollout(state, away, None)
+    for step, frame in enumerate(predicted[:, 0], start=1):
+        blue = frame[2] - frame[0] > 0.4
+        rows, columns = blue.nonzero().T
+        assert rows.double().mean() == pytest.approx(23.5 - step, abs=0.05)
+        assert columns.double().mean() == pytest.approx(39.5 + 2 * step, abs=0.05)
+        assert blue.sum() == 96
+
+
+@torch.no_grad()
+def test_the_loss_moves_things_as_a_prediction_does(spec: ClipSpec, clip: Clip):
+    """Where every step is fed what the model predicted, its error is the prediction's."""
+    torch.manual_seed(0)
+    model = build(spec, sprites=1, things=3, latent_channels=0).eval()
+    assert model.sprites is not None
+    assert model.things is not None
+    paint(model.sprites, 0, (1.0, 0.0, 0.0), 20)
+    torch.nn.init.normal_(model.things.step.weight, 0.0, 1.0)
+    torch.nn.init.normal_(model.decoder.head.weight, 0.0, 0.2)
+    patches = torch.rand(1, 3, 3, 8, 8).repeat_interleave(8, dim=3).repeat_interleave(8, dim=4)
+    clip = dataclasses.replace(clip, frames=(255 * patches).byte().expand(6, -1, -1, -1, -1))
+    first = Clip(
+        clip.frames[:2], clip.actions[:1], None if clip.states is None else clip.states[:2]
+    )
+    errors = [
+        len(part.actions)
+        * model.loss(
+            part, 0.0, torch.zeros(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0)
+        ).reconstruction.double()
+        for part in (first, clip)
+    ]
+    predicted = model.predict(clip, 2, None, states_given=True)
+    error = (predicted - clip.float_frames(torch.float32)[2:]).square().mean(dim=(1, 2, 3, 4))
+    torch.testing.assert_close(errors[1] - errors[0], error.double().sum(), rtol=1e-4, atol=1e-6)
+    model.things.stand_still()
+    assert (model.predict(clip, 2, None, states_given=True) - predicted).abs().max() > 0.1
+
+
+def test_things_need_sprites():
+    with pytest.raises(UserError, match=r"model.things \(3\) needs model.sprites"):
+        dataclasses.replace(SMALL, things=3)
+
+
 def test_sharper_masks_are_of_prediction_alone(spec: ClipSpec, clip: Clip):
     truth, noise = torch.zeros(5, 3, dtype=torch.bool), torch.zeros(5, 3, 0)
     plain, sharp = (build(spec, latent_channels=0, mask_sharpness=x) for x in (1.0, 3.0))

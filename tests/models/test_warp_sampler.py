@@ -13,6 +13,7 @@ from framecast.errors import UserError
 from framecast.mirror import Mirror
 from framecast.models.config import WarpConfig
 from framecast.models.warp import WarpModel
+from framecast.models.warp_state import WarpState
 from tests.conftest import vector
 
 SMALL = WarpConfig(num_flows=2, latent_channels=1, fine_width=8, middle_width=16, coarse_width=8)
@@ -37,6 +38,8 @@ def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
     if model.sprites is not None:
         torch.nn.init.normal_(model.sprites.pictures, 0.0, 2.0)
         torch.nn.init.normal_(model.sprites.pose.weight, 0.0, 0.1)
+    if model.things is not None:
+        torch.nn.init.normal_(model.things.step.weight, 0.0, 1.0)
     if model.refiner is not None:
         torch.nn.init.normal_(model.refiner.correction.weight, 0.0, 0.1)
     return model
@@ -104,7 +107,25 @@ def test_it_equals_the_model_in_double_precision(
     assert (plain[1:] - plain[:-1]).abs().max() > 0.1, "nothing moves, so nothing was compared"
 
 
-def _context(model: WarpModel, clip: Clip) -> tuple[object, Tensor]:
+@pytest.mark.parametrize("mirror", ["", "dx,x"])
+@torch.no_grad()
+def test_things_move_as_in_the_model(mirror: str):
+    spec = made_up(24, 40, 3)
+    changes = {"sprites": 1, "things": 5, "mirror": mirror} | SURE
+    model, clip = moving_model(spec, **changes).double(), random_clip(spec)
+    patches = torch.rand(3, 3, 6, 10).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    clip = dataclasses.replace(clip, frames=(255 * patches).byte().expand(6, -1, -1, -1, -1))
+    state, actions = _context(model, clip)
+    assert state.things is not None
+    for action in actions:
+        _, state = model.imagine(state, action)
+    assert (state.things.poses != 0).any(dim=-1).sum() > 5
+    plain = model.rollout(*_context(model, clip), None)
+    fast = sampled(model, clip, None)
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-10)
+
+
+def _context(model: WarpModel, clip: Clip) -> tuple[WarpState, Tensor]:
     state = model.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], clip.states[:2])
     return state, clip.actions[1:]
 

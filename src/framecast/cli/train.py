@@ -100,7 +100,7 @@ class _Countdown:
 
     def __call__(self, what: str, done: int, steps: int) -> None:
         now = time.monotonic()
-        if what != self.what:
+        if what != self.what or done <= 1:
             self.what, self.started = what, now
             return
         left = (now - self.started) * (steps - done) / (done - 1)

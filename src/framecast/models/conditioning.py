@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from framecast.clip import ClipSpec, VectorSpec
 from framecast.errors import UserError
+from framecast.mirror import Mirror
 from framecast.models.config import Condition
 from framecast.models.state_predictor import CHANGE_SCALE, StatePredictor, step_before
 
@@ -27,6 +28,10 @@ class Standardise(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return (values.to(self.mean.dtype) - self.mean) / self.std
+
+    def flipped(self, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """What makes of standardised numbers those of others that differ by these signs."""
+        return signs, (signs - 1) * self.mean / self.std
 
 
 class Conditioner(nn.Module):
@@ -95,6 +100,20 @@ class Conditioner(nn.Module):
             change = self.next_state(standard_state, action, before) - standard_state
             parts.append(CHANGE_SCALE * change)
         return torch.cat(parts, dim=-1)
+
+    def in_a_mirror(self, mirror: Mirror) -> tuple[Tensor, Tensor]:
+        """Signs and offsets, (N,) both, that make a condition that of the mirror image.
+
+        The predicted change of a state is taken to be mirrored as the state is.
+        """
+        parts = [] if self.tells_nothing else [self.action.flipped(mirror.of_action)]
+        if self.state is not None:
+            parts.append(self.state.flipped(mirror.of_state))
+            if self.foresees:
+                parts.append((mirror.of_state, torch.zeros_like(mirror.of_state)))
+        signs, offsets = zip(*parts, strict=True) if parts else ((), ())
+        nothing = torch.zeros(0)
+        return torch.cat([nothing, *signs]), torch.cat([nothing, *offsets])
 
     def recall(self, action: Tensor, standard_state: Tensor | None) -> Tensor | None:
         """What is recalled (B, R) of this step at the next; None where nothing is."""

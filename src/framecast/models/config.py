@@ -182,6 +182,10 @@ class WarpConfig(ModelConfig):
         sprites: where there are states, so many pictures of the robot, fitted to the recordings
             before the training, are laid over what is moved, each where the state says; 0 for none.
             What they hide is kept and moved on behind them. Not with a spatial latent.
+        things: with sprites, so many things at most are found in the last context frame, as regions
+            of one colour, and drawn from there at every later step, moved as rigid wholes. How they
+            move is told by a small network, fitted to the recordings before the training. 0 for
+            none.
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
         mask_sharpness: factor on the mask's logits when predicting. Above 1, a place shows more of
             what is likeliest there and less of a mixture: sharper frames, at some cost in PSNR.
@@ -210,6 +214,7 @@ class WarpConfig(ModelConfig):
     guided_flows: bool = False
     state_history: bool = False
     sprites: int = 0
+    things: int = 0
     refiner_width: int = 0
     mask_sharpness: float = 1.0
     mirror: str = ""
@@ -234,6 +239,11 @@ class WarpConfig(ModelConfig):
                 f"model.sprites ({self.sprites}) needs model.latent_channels 0 or "
                 f"model.latent_flows, got {self.latent_channels} channels: a posterior sees frames "
                 "alone."
+            )
+        if self.things and not self.sprites:
+            raise UserError(
+                f"model.things ({self.things}) needs model.sprites, got 0: how a thing is pushed "
+                "is told from where the robot is drawn."
             )
         if self.mirror and spatial_latent:
             raise UserError(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from framecast.mirror import Mirror
 from framecast.models.base import RolloutState
+from framecast.models.things import Things
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,23 @@ class MirroredState(RolloutState):
     """Attributes:
     mirrored: of the same kind, the rollout of the mirror image; None without one, and inside of
         one.
+    things: of the last context frame, where they are by now; None before that, and where none are
+        looked for
     """
 
     mirrored: Any = field(default=None, kw_only=True)
+    things: Things | None = field(default=None, kw_only=True)
 
 
 State = TypeVar("State", bound=MirroredState)
+# The last argument: the things after the step, where they are known.
+Imagine = Callable[
+    [State, Tensor, Tensor | None, Tensor | None, Things | None], tuple[Tensor, State]
+]
 
 
 def imagine_both(
-    imagine: Callable[[State, Tensor, Tensor | None, Tensor | None], tuple[Tensor, State]],
+    imagine: Imagine[State],
     mirror: Mirror | None,
     state: State,
     action: Tensor,
@@ -41,13 +49,15 @@ def imagine_both(
 ) -> tuple[Tensor, State]:
     """One step of a model, and where there is a mirror the mean with that of the mirror image.
 
-    Each of the two goes on from its own frame.
+    Each of the two goes on from its own frame; things are moved once for both, for a mean of two
+    places is neither.
     """
-    frame, following = imagine(state, action, noise, robot_state)
+    frame, following = imagine(state, action, noise, robot_state, None)
     if mirror is None or state.mirrored is None:
         return frame, following
     if noise is not None and noise.shape[-1]:
         return frame, replace(following, mirrored=None)
     turned = (mirror.action(action), noise, mirror.state(robot_state))
-    other, mirrored = imagine(state.mirrored, *turned)
+    things = None if following.things is None else following.things.in_a_mirror()
+    other, mirrored = imagine(state.mirrored, *turned, things)
     return (frame + mirror.picture(other)) / 2, replace(following, mirrored=mirrored)

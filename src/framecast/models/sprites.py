@@ -139,15 +139,20 @@ def behind(frame: Tensor, expected: Tensor, robot: Tensor) -> Tensor:
 
 def guessed(frame: Tensor, robot: Tensor) -> Tensor:
     """What may be behind the robot (B, C + 1, H, W) in a first frame: the colours around it."""
-    seen = 1 - _hidden(frame, robot)
-    both = torch.cat([frame * seen, seen], dim=1)
+    return around(frame, _hidden(frame, robot))
+
+
+def around(picture: Tensor, hidden: Tensor) -> Tensor:
+    """A picture (B, C, H, W) with the colours around it where it is hidden (B, 1, H, W)."""
+    seen = 1 - hidden
+    both = torch.cat([picture * seen, seen], dim=1)
     near = functional.avg_pool2d(both, PATCH, ceil_mode=True, count_include_pad=False)
     near = functional.avg_pool2d(near, 3, 1, 1, count_include_pad=False)
     near = near + FAINT * both.mean(dim=(2, 3), keepdim=True)
     colours = near[:, :-1] / (near[:, -1:] + FAINT * FAINT)
-    size = frame.shape[2:]
-    around = functional.interpolate(colours, size, mode="bilinear", align_corners=False)
-    return behind(frame, around, robot)
+    size = picture.shape[2:]
+    filling = functional.interpolate(colours, size, mode="bilinear", align_corners=False)
+    return torch.lerp(picture, filling, hidden)
 
 
 @torch.no_grad()

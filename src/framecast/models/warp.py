@@ -12,6 +12,8 @@ warp_loss.py, warp_state.py.
 Where the robot is and will be is drawn by sprites that its state moves (sprites.py): the network
 sees what they cover and decides where they are shown. What is warped is then the scene, the frame
 without the robot; what the robot hides is kept there, moved, and seen again when it has passed.
+Things that the robot pushes are cut out of the last context frame and moved in it as rigid wholes
+(things.py), so that it shows at every step where they are by then.
 
 Trained on its own rollouts. Without latent channels it is its own deterministic twin, which can be
 given samples afterwards (latent_flows.py).
@@ -37,6 +39,7 @@ from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import imagine_both
 from framecast.models.sprites import Cover, Sprites, guessed
+from framecast.models.things import ThingMotion, Things
 from framecast.models.warp_compositor import Compositor, quarters, woven
 from framecast.models.warp_loss import cost
 from framecast.models.warp_networks import (
@@ -75,7 +78,17 @@ class WarpModel(VideoModel[WarpState]):
         self.sprites = (
             Sprites(config.sprites, spec) if config.sprites and self.uses_states else None
         )
-        covered = self.sprites is not None
+        covered, mirror = self.sprites is not None, mirror_of(config.mirror, spec)
+        self.things = (
+            ThingMotion(
+                config.things,
+                spec,
+                self.conditioner.size,
+                None if mirror is None else self.conditioner.in_a_mirror(mirror),
+            )
+            if config.things and covered
+            else None
+        )
         self.encoder = FrameEncoder(
             (3 * spec.channels + 2) if covered else 2 * spec.channels, widths
         )
@@ -103,7 +116,7 @@ class WarpModel(VideoModel[WarpState]):
         self.prior = LatentHead(2 * widths[2], channels) if channels else None
         self.posterior = LatentHead(2 * widths[2], channels) if channels else None
         self.latent_flows = LatentFlows(widths, count) if count else None
-        self.mirror = mirror_of(config.mirror, spec)
+        self.mirror = mirror
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -115,8 +128,8 @@ class WarpModel(VideoModel[WarpState]):
             return self._energy_loss(clip, noise)
         frames = clip.float_frames(self.dtype)
         states = self.conditioner.standard_states(clip.states)
-        conditions = self._conditions(clip.actions, states)
-        covers = self._covers(clip.actions, states)
+        conditions = self.conditions(clip.actions, states)
+        covers = self.covers(clip.actions, states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None if states is None else states[0])
         num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
@@ -125,6 +138,8 @@ class WarpModel(VideoModel[WarpState]):
         for step, condition in enumerate(conditions):
             if step < self.num_context:
                 state = self._seen(state, frames[step], _now(covers[step]))
+                if step == self.num_context - 1:
+                    state = self._found(state)
             else:
                 fed = self.fed_frame(feed_truth[step], frames[step], predicted[-1])
                 state = replace(state, frame=fed)
@@ -188,16 +203,16 @@ class WarpModel(VideoModel[WarpState]):
         standard = self.conditioner.standard_states(states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None if standard is None else standard[0])
-        covers = self._covers(actions, standard)
-        for step, condition in enumerate(self._conditions(actions, standard)):
+        covers = self.covers(actions, standard)
+        for step, condition in enumerate(self.conditions(actions, standard)):
             state = self._seen(state, frames[step], _now(covers[step]))
             _, state, _ = self._step(state, condition, covers[step], None, next_codes[step])
         before = self.conditioner.recall_all(actions, standard)
         last = None if standard is None else standard[-1]
         state = replace(state, robot_state=last, before=None if before is None else before[-1])
-        return self._seen(state, frames[-1], self._robot(last))
+        return self._found(self._seen(state, frames[-1], self._robot(last)))
 
-    def _conditions(self, actions: Tensor, states: Tensor | None) -> Tensor:
+    def conditions(self, actions: Tensor, states: Tensor | None) -> Tensor:
         """Of a sequence (T, B, A) and its standardised states (T + 1, B, S): (T, B, N)."""
         before = self.conditioner.recall_all(actions, states)
         return cast(
@@ -209,8 +224,8 @@ class WarpModel(VideoModel[WarpState]):
             ),
         )
 
-    def _covers(self, actions: Tensor, states: Tensor | None) -> list[Cover | None]:
-        """What the robot covers at every step of a sequence; arguments as of `_conditions`."""
+    def covers(self, actions: Tensor, states: Tensor | None) -> list[Cover | None]:
+        """What the robot covers at every step of a sequence; arguments as of `conditions`."""
         if self.sprites is None or states is None:
             return [None] * len(actions)
         before = self.conditioner.recall_all(actions, states)
@@ -236,6 +251,20 @@ class WarpModel(VideoModel[WarpState]):
         state = replace(state, frame=frame)
         return replace(state, context=state.without_robot(robot))
 
+    def _found(self, state: WarpState) -> WarpState:
+        """The things of the last context frame, found."""
+        return (
+            state if self.things is None else replace(state, things=self.things.find(state.context))
+        )
+
+    def pushed(
+        self, things: Things | None, cover: Cover | None, condition: Tensor
+    ) -> Things | None:
+        """The things one step later; None where there are none."""
+        if self.things is None or things is None or cover is None:
+            return None
+        return self.things.advance(things, cover, condition)
+
     def imagine(
         self,
         state: WarpState,
@@ -246,11 +275,16 @@ class WarpModel(VideoModel[WarpState]):
         return imagine_both(self._imagine, self.mirror, state, action, noise, robot_state)
 
     def _imagine(
-        self, state: WarpState, action: Tensor, noise: Tensor | None, robot_state: Tensor | None
+        self,
+        state: WarpState,
+        action: Tensor,
+        noise: Tensor | None,
+        robot_state: Tensor | None,
+        things: Things | None,
     ) -> tuple[Tensor, WarpState]:
         condition = self.conditioner(action, state.robot_state, state.before)
         cover = self.cover(state.robot_state, action, state.before)
-        frame, next_state, _ = self._step(state, condition, cover, noise, None)
+        frame, next_state, _ = self._step(state, condition, cover, noise, None, things=things)
         standard = self.next_robot_state(state.robot_state, action, robot_state, state.before)
         before = self.conditioner.recall(action, state.robot_state)
         return frame, replace(next_state, frame=frame, robot_state=standard, before=before)
@@ -280,13 +314,18 @@ class WarpModel(VideoModel[WarpState]):
         noise: Tensor | None,
         next_code: Tensor | None,
         num_prior: int = 0,
+        things: Things | None = None,
     ) -> tuple[Tensor, WarpState, Tensor]:
         """The next frame, the state but for that frame, and the divergence (B, Z).
 
         The latent comes from the posterior where the next frame's code is given, else from the
         prior; without noise it is the distribution's mean. The first `num_prior` members of the
-        batch take the prior's mean whatever is given.
+        batch take the prior's mean whatever is given. The things are moved on, if they are not
+        given as they are after the step.
         """
+        things = things or self.pushed(state.things, cover, condition)
+        if things is not None:
+            state = replace(state, things=things, context=things.picture)
         scene = state.without_robot(_now(cover))
         fine, middle, coarse = self.encoder(state.frame, state.context, scene, cover)
         condition = condition.to(self.dtype)

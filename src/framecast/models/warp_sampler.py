@@ -3,7 +3,8 @@
 What differs from warp.py, which stays the reference that the tests compare with:
 
 - Weights are converted once, not at every step, those of doubled features too.
-- What the encoder's first layer makes of the context frame is kept in the state.
+- What the encoder's first layer makes of the context frame is kept in the state, where no things
+  move in it.
 - Pictures stay in quarters from one step to the next; only the new frame is woven.
 - The head and the compositor are one (warp_fast_compositor.py).
 
@@ -26,6 +27,7 @@ from framecast.models.base import Sampler
 from framecast.models.layers import doubling_weight
 from framecast.models.mirrored import MirroredState, imagine_both
 from framecast.models.sprites import Cover, behind
+from framecast.models.things import Things
 from framecast.models.warp_compositor import quarters, woven
 from framecast.models.warp_fast_compositor import FastCompositor, Sources
 from framecast.models.warp_networks import (
@@ -48,7 +50,7 @@ class WarpSamplerState(MirroredState):
     frame: (B, C, H, W) the latest
     latest: (B, C, Q) the same in quarters
     scene: (B, C, Q) what was expected of it without the robot
-    context: (B, C, Q) the last context frame, without the robot
+    context: (B, C, Q) the last context frame, without the robot, with things where they are by now
     context_code: (B, F, H/2, W/2) what the encoder's first layer makes of it
     canvas: (B, C, Q) what was seen before
     hidden: (B, D, h, w) of the spatial LSTM, in the convolutions' precision
@@ -108,6 +110,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             state.cell.flatten(2),
             state.latent,
             state.before,
+            things=state.things,
             mirrored=None if state.mirrored is None else self.begin(state.mirrored),
         )
 
@@ -128,11 +131,15 @@ class WarpSampler(Sampler[WarpSamplerState]):
         action: Tensor,
         noise: Tensor | None,
         robot_state: Tensor | None,
+        things: Things | None,
     ) -> tuple[Tensor, WarpSamplerState]:
         conditioner = self.model.conditioner
         condition = conditioner(action, state.robot_state, state.before).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)
         cover = self.model.cover(state.robot_state, action, state.before)
+        things = things or self.model.pushed(state.things, cover, condition)
+        if things is not None:
+            state = self._showing(state, things)
         sources = self._sources(state, cover)
         fine, middle, coarse = self.encoder(state.frame, state.context_code, sources.frame, cover)
         coarse = coarse.add_(for_coarse + self.model.place)
@@ -166,6 +173,12 @@ class WarpSampler(Sampler[WarpSamplerState]):
             latent=weights,
         )
         return frame, state
+
+    def _showing(self, state: WarpSamplerState, things: Things) -> WarpSamplerState:
+        """The state with these things where they are by now."""
+        context = things.picture
+        code = self.encoder.context_code(context)
+        return replace(state, things=things, context=quarters(context), context_code=code)
 
     def _sources(self, state: WarpSamplerState, cover: Cover | None) -> Sources:
         """The latest frame is there without the robot, if that is drawn."""

@@ -20,7 +20,8 @@ class WarpState(MirroredState):
     frame: (B, C, H, W) the latest, true or predicted
     scene: (B, C, H, W) what was expected of that frame without the robot; the frame itself, where
         there are no sprites
-    context: (B, C, H, W) the last context frame, without the robot
+    context: (B, C, H, W) the last context frame, without the robot; where there are things, with
+        these where they are by now
     canvas: (B, C, Q) what was seen before, in quarters
     hidden, cell: (B, D, h, w) of the spatial LSTM
     latent: (B, J) the latest of `latent_flows`; None before the first that was drawn

@@ -44,6 +44,7 @@ from framecast.training.settings import TrainingConfig
 from framecast.training.sprites import fit_sprites
 from framecast.training.starting import freeze_taken, spec_to_start_from, take_weights
 from framecast.training.states import fit_states
+from framecast.training.things import fit_things
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def _prepare(
     model: VideoModel[Any], lacking: list[str], store: EpisodeStore, preparing: Preparing
 ) -> None:
     """Fit to the recordings what is fitted before the first step, where it is new."""
-    for part, fit in (("state_predictor", fit_states), ("sprites", fit_sprites)):
+    fits = (("state_predictor", fit_states), ("sprites", fit_sprites), ("things", fit_things))
+    for part, fit in fits:  # each may use those before it
         if any(part in name for name in lacking):
             fit(model, store, preparing)
 

@@ -1,0 +1,184 @@
+"""Fits how things move to the recordings, before the first step of a video model.
+
+The things of a frame are followed through the frames after it (tracks.py). The network is shown
+what it will be shown in a prediction, the things at the poses they were found at; it learns the
+next change of these poses.
+
+Shape letters: T frames, B windows, M samples, G pixels a side of a crop, D condition, F facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from framecast.data.episodes import EpisodeStore
+from framecast.data.windows import Windows
+from framecast.models.base import VideoModel
+from framecast.models.things import (
+    FACTS,
+    STEP_FACTS,
+    STEPS_IN_A_MIRROR,
+    ThingMotion,
+    near,
+    planes,
+    step_scales,
+)
+from framecast.models.warp import WarpModel
+from framecast.training.preparing import Preparing, unheard
+from framecast.training.tracks import Track, Watched, follow
+
+FRAMES = 12  # of a window
+STEPS, SAMPLES_A_STEP, MAX_PASSES = 3200, 128, 12
+RATE, DECAY, WARM_UP, LARGEST = 2e-3, 1e-3, 0.02, 1.0
+ROBUST = 0.5  # units; larger errors count by their size alone (Huber 1964)
+HELD_OUT = 0.1  # share of the windows, the last ones, that judge the network
+USEFUL = 0.95  # of the error of standing still there, which the network has to be below
+BYTE = 127  # of a crop's numbers, as they are kept
+FORGOTTEN = 0.25  # share of the samples that are shown without the latest step
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """What the network is shown, and what it should say.
+
+    Attributes:
+        crops: (M, X, G, G) in 127ths
+        told: (M, D + F)
+        steps: (M, 3) in units and TURN_UNIT
+    """
+
+    crops: Tensor
+    told: Tensor
+    steps: Tensor
+
+    @classmethod
+    def joined(cls, parts: list[_Samples]) -> _Samples:
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def at(self, chosen: slice | Tensor) -> _Samples:
+        return _Samples(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def in_a_mirror(self, motion: ThingMotion) -> _Samples:
+        signs = self.steps.new_tensor(STEPS_IN_A_MIRROR)
+        return _Samples(*motion.mirrored(self.crops, self.told), self.steps * signs)
+
+    def forgetful(self, random: np.random.Generator) -> _Samples:
+        """Some of them not told the latest step, as in the first step of a prediction."""
+        number = len(self.steps)
+        keeps = torch.from_numpy(random.random(number) >= FORGOTTEN).to(self.told.dtype)
+        told = self.told.clone()
+        told[:, -FACTS:][:, STEP_FACTS] *= keeps[:, None]
+        return replace(self, told=told)
+
+    def error(self, motion: ThingMotion) -> Tensor:
+        with torch.autocast(self.told.device.type, torch.bfloat16):
+            made = motion.one_step(self.crops.to(self.told.dtype) / BYTE, self.told)
+        return _robust(made.to(self.steps.dtype), self.steps)
+
+
+def fit_things(model: VideoModel[Any], store: EpisodeStore, preparing: Preparing = unheard) -> None:
+    """Nothing to do for a model without things.
+
+    The last windows judge the network: if it is of no use there, things stay where they are.
+    """
+    if not isinstance(model, WarpModel) or model.things is None:
+        return
+    length = min(FRAMES, int(store.ep_len.max()))
+    if length < 2:
+        return
+    windows = Windows(store, length)
+    tracks = follow(model, windows, preparing)
+    shown = _shown(model, windows, tracks, preparing)
+    judging = max(1, int(HELD_OUT * len(shown)))
+    if len(shown) <= judging:
+        return
+    _fit(model.things, _Samples.joined(shown[:-judging]), preparing)
+    if not _useful(model.things, _Samples.joined(shown[-judging:])):
+        model.things.stand_still()
+
+
+@torch.no_grad()
+def _shown(
+    model: WarpModel, windows: Windows, tracks: list[Track], preparing: Preparing
+) -> list[_Samples]:
+    """What the network is shown along each track on which there is something to see."""
+    shown = []
+    for done, track in enumerate(tracks, start=1):
+        steps = list(_along(Watched.of(model, windows.at(track.starts)), track))
+        shown += [_Samples.joined(steps)] if steps else []
+        preparing("what was seen around it", done, len(tracks))
+    return shown
+
+
+def _along(watched: Watched, track: Track) -> Iterator[_Samples]:
+    """The samples of every step of some windows."""
+    things = watched.begin()
+    for step, cover in enumerate(watched.covers):
+        members, numbers = near(things, cover)
+        known = track.sure[step : step + 2, members, numbers].all(dim=0)
+        members, numbers = members[known], numbers[known]
+        following = things.posed(track.poses[step + 1])
+        if len(members):
+            facts = things.facts(members, numbers)
+            crops = things.crops(planes(cover), members, numbers)
+            scales = step_scales(facts, watched.frames.shape[3])
+            yield _Samples(
+                (BYTE * crops).round().to(torch.int8),
+                torch.cat([watched.conditions[step][members], facts], dim=1),
+                following.steps[members, numbers] / scales,
+            )
+        things = following
+
+
+@torch.enable_grad()
+def _fit(motion: ThingMotion, samples: _Samples, preparing: Preparing) -> None:
+    motion.requires_grad_(True)
+    number = len(samples.steps)
+    random = np.random.default_rng(0)
+    num_steps = min(STEPS, -(-MAX_PASSES * number // SAMPLES_A_STEP))
+    optimizer = torch.optim.AdamW(motion.parameters(), lr=RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=num_steps + 1, pct_start=WARM_UP, anneal_strategy="linear"
+    )
+    for step, chosen in enumerate(_orders(number, num_steps, random)):
+        batch = samples.at(chosen).forgetful(random)
+        if motion.mirrors and random.random() < 0.5:
+            batch = batch.in_a_mirror(motion)
+        optimizer.zero_grad()
+        batch.error(motion).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(motion.parameters(), LARGEST)
+        optimizer.step()
+        schedule.step()
+        preparing("how things are pushed", step + 1, num_steps)
+    motion.requires_grad_(False)
+
+
+def _orders(number: int, steps: int, random: np.random.Generator) -> Iterator[Tensor]:
+    """The samples of each step; all are shown before one is shown again."""
+    left = np.zeros(0, np.int64)
+    for _ in range(steps):
+        while len(left) < min(SAMPLES_A_STEP, number):
+            left = np.concatenate([left, random.permutation(number)])
+        yield torch.from_numpy(left[:SAMPLES_A_STEP])
+        left = left[SAMPLES_A_STEP:]
+
+
+@torch.no_grad()
+def _useful(motion: ThingMotion, samples: _Samples) -> bool:
+    number = len(samples.steps)
+    parts = [slice(first, first + SAMPLES_A_STEP) for first in range(0, number, SAMPLES_A_STEP)]
+    error = sum(float(part.error(motion)) * len(part.steps) for part in map(samples.at, parts))
+    still = float(_robust(torch.zeros_like(samples.steps), samples.steps)) * number
+    return error < USEFUL * still
+
+
+def _robust(made: Tensor, steps: Tensor) -> Tensor:
+    return functional.smooth_l1_loss(made, steps, beta=ROBUST)
