@@ -10,7 +10,8 @@ from torch import Tensor
 
 from framecast.clip import ClipSpec
 from framecast.models.sprites import Cover
-from framecast.models.things import CROP, SLANT, ThingMotion, Things, near, planes
+from framecast.models.thing_motion import ThingMotion, near, planes
+from framecast.models.things import CROP, SLANT, Things
 from tests.models.test_regions import BLUE, RED, TABLE, table_with
 
 UPPER, LOWER = (slice(16, 24), slice(20, 32)), (slice(44, 52), slice(40, 52))

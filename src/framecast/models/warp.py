@@ -39,7 +39,8 @@ from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import imagine_both
 from framecast.models.sprites import Cover, Sprites, guessed
-from framecast.models.things import ThingMotion, Things
+from framecast.models.thing_motion import ThingMotion
+from framecast.models.things import Things
 from framecast.models.warp_compositor import Compositor, quarters, woven
 from framecast.models.warp_loss import cost
 from framecast.models.warp_networks import (

@@ -21,15 +21,8 @@ from torch.nn import functional
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.models.base import VideoModel
-from framecast.models.things import (
-    FACTS,
-    STEP_FACTS,
-    STEPS_IN_A_MIRROR,
-    ThingMotion,
-    near,
-    planes,
-    step_scales,
-)
+from framecast.models.thing_motion import STEP_FACTS, ThingMotion, near, planes
+from framecast.models.things import FACTS, STEPS_IN_A_MIRROR, step_scales
 from framecast.models.warp import WarpModel
 from framecast.training.preparing import Preparing, unheard
 from framecast.training.tracks import Track, Watched, follow

@@ -19,7 +19,8 @@ from framecast.clip import Clip
 from framecast.data.windows import Windows
 from framecast.models.regions import UNIT, colours_apart
 from framecast.models.sprites import Cover, guessed
-from framecast.models.things import ThingMotion, Things, cut, near, step_scales
+from framecast.models.thing_motion import ThingMotion, near
+from framecast.models.things import Things, cut, step_scales
 from framecast.models.warp import WarpModel
 from framecast.training.preparing import Preparing
 from framecast.training.registration import Found, register
