@@ -28,7 +28,7 @@ from framecast.training.preparing import Preparing, unheard
 from framecast.training.tracks import Track, Watched, follow
 
 FRAMES = 12  # of a window
-STEPS, SAMPLES_A_STEP, MAX_PASSES = 2400, 128, 12
+STEPS, SAMPLES_A_STEP, MAX_PASSES = 3200, 128, 12
 RATE, DECAY, WARM_UP, LARGEST = 2e-3, 1e-3, 0.02, 1.0
 ROBUST = 0.5  # units; larger errors count by their size alone (Huber 1964)
 HELD_OUT = 0.1  # share of the windows, the last ones, that judge the network

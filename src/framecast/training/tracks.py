@@ -25,7 +25,7 @@ from framecast.models.warp import WarpModel
 from framecast.training.preparing import Preparing
 from framecast.training.registration import Found, register
 
-MAX_WINDOWS, WINDOWS_AT_ONCE, FEWEST_PARTS = 2500, 50, 10
+MAX_WINDOWS, WINDOWS_AT_ONCE, FEWEST_PARTS = 4000, 50, 10
 REACH = 8  # units that a thing moves in a step at most
 STAYED = 1.0  # unit within which what is found again has stayed
 SURE = 0.015  # cost of a registration above which it is not believed
