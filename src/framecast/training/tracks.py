@@ -88,12 +88,12 @@ def follow(model: WarpModel, windows: Windows, preparing: Preparing) -> list[Tra
     number = max(-(-len(starts) // WINDOWS_AT_ONCE), min(FEWEST_PARTS, len(starts)))
     tracks = []
     for part in np.array_split(starts, number):
-        tracks.append(Track(part, *_poses(Watched.of(model, windows.at(part)))))
+        tracks.append(Track(part, *track_of(Watched.of(model, windows.at(part)))))
         preparing("following what is pushed", len(tracks), number)
     return tracks
 
 
-def _poses(watched: Watched) -> tuple[Tensor, Tensor]:
+def track_of(watched: Watched) -> tuple[Tensor, Tensor]:
     """Poses and whether they are believed, as a Track has them.
 
     A thing that cannot be found is taken to be where it was found last; and believed to be there
