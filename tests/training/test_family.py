@@ -66,7 +66,8 @@ def test_a_warp_recipe_resumes_bit_equal_and_is_evaluated_and_reported(
     assert isinstance(model, WarpConfig)
     if model.latent_flows:
         backbone = ("--out", begun, "--training.epochs=1", *SMALL_WARP)
-        assert framecast("train", "warp", "--data", squares, *backbone).code == 0
+        base = name.removesuffix("_latent")
+        assert framecast("train", base, "--data", squares, *backbone).code == 0
         sizes = (*SMALL_WARP, f"--training.start_from={begun}")
     for run, epochs, resume in ((unbroken, 2, ()), (resumed, 1, ()), (resumed, 2, ("--resume",))):
         command = ("train", name, "--data", squares, "--out", run, *sizes)
