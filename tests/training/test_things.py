@@ -77,7 +77,6 @@ def fitted(store: EpisodeStore, **changes: object) -> WarpModel:
     fit_things(model, store, lambda what, *_: told.append(what))
     assert set(told) == {
         "following what is pushed",
-        "what was seen around it",
         "how things are pushed",
     }
     assert model.things is not None

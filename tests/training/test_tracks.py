@@ -5,20 +5,20 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from framecast.clip import ClipSpec
 from framecast.data.windows import Windows
-from framecast.models.sprites import Cover, over
+from framecast.models.sprites import Cover, guessed, over
 from framecast.models.thing_motion import ThingMotion
-from framecast.models.warp import WarpModel
 from framecast.training import tracks
-from framecast.training.tracks import Track, Watched, follow, track_of
+from framecast.training.tracks import Watched, followed
 from tests.models.test_regions import BLUE, table_with
 from tests.training.test_sprites import recorded
-from tests.training.test_things import SMALL, episode
+from tests.training.test_things import episode
 
 ROBOT = (0.9, 0.1, 0.1)
 HALF, ROW = 5, 32
@@ -36,12 +36,15 @@ def watched(spec: ClipSpec, things: list[int], robots: list[int]) -> Watched:
         drawn.append(layer)
     covers = [Cover(now, then) for now, then in itertools.pairwise(drawn)]
     nothing = torch.zeros(len(covers), 1, 0)
-    return Watched(ThingMotion(2, spec, 0), torch.stack(frames), drawn, covers, nothing)
+    shown = torch.stack(frames)
+    things_found = ThingMotion(2, spec, 0).find(guessed(shown[0], drawn[0]))
+    return Watched(things_found, shown, drawn, covers, nothing)
 
 
 def track(things: list[int], robots: list[int], spec: ClipSpec) -> tuple[Tensor, Tensor]:
     """Ways across (T,) of the one thing, and whether they are believed."""
-    poses, sure = track_of(watched(spec, things, robots))
+    found = followed(watched(spec, things, robots))
+    poses, sure = found.poses, found.sure
     assert poses[:, 0, 0, 1:].abs().max() < 1
     assert (poses[:, 0, 1] == 0).all(), "there is no second thing"
     return poses[:, 0, 0, 0], sure[:, 0, 0]
@@ -74,18 +77,11 @@ def test_windows_from_all_over_the_recordings_are_followed_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store = recorded(tmp_path / "pushes", [episode(seed, pushes=True) for seed in range(12)])
-    monkeypatch.setattr(tracks, "MAX_WINDOWS", 9)
     windows = Windows(store, 4)
-    told: list[tuple[int, int]] = []
-    found = follow(
-        WarpModel(SMALL, store.spec, num_context=2).eval(),
-        windows,
-        lambda _, done, of: told.append((done, of)),
-    )
-    assert all(isinstance(one, Track) for one in found)
-    starts = [int(start) for one in found for start in one.starts]
+    assert sorted(np.concatenate(tracks.parts_of(windows))) == windows.starts.tolist()
+    monkeypatch.setattr(tracks, "MAX_WINDOWS", 9)
+    starts = np.concatenate(tracks.parts_of(windows)).tolist()
     assert starts == sorted(set(starts))
     assert len(starts) == 9
     assert set(starts) <= set(windows.starts.tolist())
     assert starts[-1] - starts[0] > len(store.pixels) / 2
-    assert told == [(done, 9) for done in range(1, 10)]

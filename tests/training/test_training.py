@@ -16,6 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from framecast.cli.train import _Countdown
 from framecast.data.episodes import EpisodeStore
 from framecast.data.header import Header
 from framecast.data.windows import Windows
@@ -387,3 +388,12 @@ def test_a_damaged_checkpoint_is_refused(
         )
     line = framecast("evaluate", run).one_line()
     assert "best.safetensors" in line
+
+
+def test_what_is_prepared_twice_is_counted_down_twice():
+    notes: list[str] = []
+    countdown = _Countdown(notes.append)
+    for _ in range(2):
+        for done in (1, 2, 3):
+            countdown("states", done, 3)
+    assert notes == ["preparing: states, 0 s left", "preparing"] * 2

@@ -101,6 +101,34 @@ class Conditioner(nn.Module):
             parts.append(CHANGE_SCALE * change)
         return torch.cat(parts, dim=-1)
 
+    def conditions(self, actions: Tensor, states: Tensor | None) -> Tensor:
+        """Of a sequence (T, B, A) and its standardised states (T + 1, B, S): (T, B, N)."""
+        known = self._recalled(actions, states)
+        conditions: Tensor = self(actions, None if states is None else states[:-1], known)
+        return conditions
+
+    def next_states(self, actions: Tensor, states: Tensor) -> Tensor:
+        """Predicted for every step of a sequence (T, B, S); arguments as of `conditions`."""
+        return self.next_state(states[:-1], actions, self._recalled(actions, states))
+
+    def state_after(
+        self,
+        standard: Tensor | None,
+        action: Tensor,
+        given: Tensor | None,
+        before: Tensor | None,
+    ) -> Tensor | None:
+        """The standardised state (B, S) after an action: the given one, else as predicted."""
+        if standard is None:
+            return None
+        if given is not None:
+            return self.standard_states(given)
+        return self.next_state(standard, action, before)
+
+    def _recalled(self, actions: Tensor, states: Tensor | None) -> Tensor | None:
+        before = self.recall_all(actions, states)
+        return None if before is None else before[:-1]
+
     def in_a_mirror(self, mirror: Mirror) -> tuple[Tensor, Tensor]:
         """Signs and offsets, (N,) both, that make a condition that of the mirror image.
 

@@ -106,9 +106,8 @@ class Things:
         height, width = self.still.shape[2:]
         pose = poses[members, number]
         half = pose.new_tensor([width / 2, height / 2])
-        shift = half - self.homes[members, number] - pose[:, :2]
-        grid = _places(turns(pose[:, 2]), half, shift, (height, width), self.patches.shape[-1])
-        return _sample(self.patches[members, number], grid)
+        way = self.homes[members, number] + pose[:, :2] - half
+        return drawn(self.patches[members, number], pose[:, 2], way, half, (height, width))
 
     def crops(self, planes: Tensor, members: Tensor, numbers: Tensor) -> Tensor:
         """What lies around some of the things, (M, 2 + X, G, G), from planes (B, X, H, W).
@@ -118,14 +117,15 @@ class Things:
         height, width = self.still.shape[2:]
         pose = self.poses[members, numbers]
         half = pose.new_full((2,), CROP * height / UNIT / 2)
-        zeros = torch.zeros_like(pose[:, :2])
-        own_places = _places(turns(pose[:, 2]), half, zeros, (CROP, CROP), self.patches.shape[-1])
-        own = _sample(self.patches[members, numbers, -1:], own_places)
-        middle = self.homes[members, numbers] + pose[:, :2]
+        nowhere = torch.zeros_like(pose[:, :2])
+        opacity = self.patches[members, numbers, -1:]
+        own = drawn(opacity, pose[:, 2], nowhere, half, (CROP, CROP))
         size = pose.new_tensor([width, height])
-        plain = torch.eye(2, dtype=pose.dtype, device=pose.device).expand(len(pose), 2, 2)
-        there = _places(plain, half, middle - size / 2, (CROP, CROP), None, size)
-        seen = _sample(torch.cat([self.taken, planes], dim=1)[members], there)
+        middle = 2 * (self.homes[members, numbers] + pose[:, :2]) / size - 1
+        maps = torch.cat(
+            [torch.diag(2 * half / size).expand(len(pose), 2, 2), middle[..., None]], 2
+        )
+        seen = _sampled(torch.cat([self.taken, planes], dim=1)[members], maps, (CROP, CROP))
         return torch.cat([own, (seen[:, :1] - own).clamp(min=0), seen[:, 1:]], dim=1)
 
     def facts(self, members: Tensor, numbers: Tensor) -> Tensor:
@@ -179,25 +179,24 @@ def step_scales(like: Tensor, height: int) -> Tensor:
     return like.new_tensor([height / UNIT, height / UNIT, TURN_UNIT])
 
 
-def _places(
-    turn: Tensor,
-    half: Tensor,
-    shift: Tensor,
-    size: tuple[int, int],
-    side: int | None,
-    whole: Tensor | None = None,
+def drawn(
+    patches: Tensor, angles: Tensor, ways: Tensor, half: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Where (M, *size, 2) in a picture the pixels of another are.
+    """Patches (M, X, s, s) in pictures of this size: (M, X, *size).
 
-    That other is `2 half` pixels large; its middle is moved by `shift` (M, 2), and all is turned
-    about the middle of the first, which has `side` pixels a side or is as large as `whole`.
+    Args:
+        angles: (M,) by which each is turned
+        ways: (M, 2) of its middle from the picture's, in pixels of the patch
+        half: (2,) sides of the picture in these pixels, x and y, halved
     """
-    scale = 2 / (half.new_tensor([side, side]) if whole is None else whole)
-    maps = torch.cat([turn * half, turn @ shift[:, :, None]], dim=2) * scale[:, None]
-    return functional.affine_grid(maps, [len(maps), 1, *size], align_corners=False)
+    turn = turns(angles)
+    maps = 2 / patches.shape[-1] * torch.cat([turn * half, -turn @ ways[:, :, None]], dim=2)
+    return _sampled(patches, maps, size)
 
 
-def _sample(pictures: Tensor, places: Tensor) -> Tensor:
+def _sampled(pictures: Tensor, maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (M, X, ...) at the places that maps (M, 2, 3) give for pixels of another."""
+    places = functional.affine_grid(maps, [len(maps), 1, *size], align_corners=False)
     return functional.grid_sample(pictures, places, "bilinear", "zeros", align_corners=False)
 
 

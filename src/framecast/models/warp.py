@@ -129,7 +129,7 @@ class WarpModel(VideoModel[WarpState]):
             return self._energy_loss(clip, noise)
         frames = clip.float_frames(self.dtype)
         states = self.conditioner.standard_states(clip.states)
-        conditions = self.conditions(clip.actions, states)
+        conditions = self.conditioner.conditions(clip.actions, states)
         covers = self.covers(clip.actions, states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None if states is None else states[0])
@@ -163,7 +163,7 @@ class WarpModel(VideoModel[WarpState]):
         frames, states = clip.float_frames(self.dtype), clip.states
         past, future = (None, None) if states is None else (states[:context], states[context:])
         # As one clip each, not its mirror image too.
-        state = self._observe(frames[:context], clip.actions[: context - 1], past)
+        state = self._found(self._observe(frames[:context], clip.actions[: context - 1], past))
         actions = clip.actions[context - 1 :]
         both = torch.stack([noise, noise.roll(1, dims=1)], dim=2)[context - 1 :]
         samples = self.rollout(
@@ -185,13 +185,11 @@ class WarpModel(VideoModel[WarpState]):
         states = self.conditioner.standard_states(clip.states)
         if states is None:
             return torch.zeros((), device=clip.actions.device)
-        before = self.conditioner.recall_all(clip.actions, states)
-        known = None if before is None else before[:-1]
-        guess = self.conditioner.next_state(states[:-1], clip.actions, known)
+        guess = self.conditioner.next_states(clip.actions, states)
         return (guess - states[1:]).square().mean()
 
     def observe(self, frames: Tensor, actions: Tensor, states: Tensor | None) -> WarpState:
-        state = self._observe(frames, actions, states)
+        state = self._found(self._observe(frames, actions, states))
         if self.mirror is None:
             return state
         mirrored = self._observe(
@@ -205,37 +203,23 @@ class WarpModel(VideoModel[WarpState]):
         next_codes = self._codes(frames[1:], frames[: self.num_context])
         state = self._initial_state(frames[0], None if standard is None else standard[0])
         covers = self.covers(actions, standard)
-        for step, condition in enumerate(self.conditions(actions, standard)):
+        for step, condition in enumerate(self.conditioner.conditions(actions, standard)):
             state = self._seen(state, frames[step], _now(covers[step]))
             _, state, _ = self._step(state, condition, covers[step], None, next_codes[step])
         before = self.conditioner.recall_all(actions, standard)
         last = None if standard is None else standard[-1]
         state = replace(state, robot_state=last, before=None if before is None else before[-1])
-        return self._found(self._seen(state, frames[-1], self._robot(last)))
-
-    def conditions(self, actions: Tensor, states: Tensor | None) -> Tensor:
-        """Of a sequence (T, B, A) and its standardised states (T + 1, B, S): (T, B, N)."""
-        before = self.conditioner.recall_all(actions, states)
-        return cast(
-            Tensor,
-            self.conditioner(
-                actions,
-                None if states is None else states[:-1],
-                None if before is None else before[:-1],
-            ),
-        )
+        return self._seen(state, frames[-1], self._robot(last))
 
     def covers(self, actions: Tensor, states: Tensor | None) -> list[Cover | None]:
-        """What the robot covers at every step of a sequence; arguments as of `conditions`."""
+        """What the robot covers at every step of a sequence (T, B, A), (T + 1, B, S)."""
         if self.sprites is None or states is None:
             return [None] * len(actions)
-        before = self.conditioner.recall_all(actions, states)
-        known = None if before is None else before[:-1]
-        following = self.conditioner.next_state(states[:-1], actions, known)
+        following = self.conditioner.next_states(actions, states)
         return [*self.sprites.cover(states[:-1], following).unbind()]
 
     def cover(self, standard: Tensor | None, action: Tensor, before: Tensor | None) -> Cover | None:
-        """What the robot covers at one step; arguments as of `next_robot_state`."""
+        """What the robot covers at one step; before as the conditioner recalls it."""
         if self.sprites is None or standard is None:
             return None
         following = self.conditioner.next_state(standard, action, before)
@@ -254,9 +238,9 @@ class WarpModel(VideoModel[WarpState]):
 
     def _found(self, state: WarpState) -> WarpState:
         """The things of the last context frame, found."""
-        return (
-            state if self.things is None else replace(state, things=self.things.find(state.context))
-        )
+        if self.things is None:
+            return state
+        return replace(state, things=self.things.find(state.context))
 
     def pushed(
         self, things: Things | None, cover: Cover | None, condition: Tensor
@@ -286,23 +270,11 @@ class WarpModel(VideoModel[WarpState]):
         condition = self.conditioner(action, state.robot_state, state.before)
         cover = self.cover(state.robot_state, action, state.before)
         frame, next_state, _ = self._step(state, condition, cover, noise, None, things=things)
-        standard = self.next_robot_state(state.robot_state, action, robot_state, state.before)
+        standard = self.conditioner.state_after(
+            state.robot_state, action, robot_state, state.before
+        )
         before = self.conditioner.recall(action, state.robot_state)
         return frame, replace(next_state, frame=frame, robot_state=standard, before=before)
-
-    def next_robot_state(
-        self,
-        standard: Tensor | None,
-        action: Tensor,
-        given: Tensor | None,
-        before: Tensor | None,
-    ) -> Tensor | None:
-        """The standardised state (B, S) after an action: the given one, else as predicted."""
-        if standard is None:
-            return None
-        if given is not None:
-            return self.conditioner.standard_states(given)
-        return self.conditioner.next_state(standard, action, before)
 
     def sampler(self, bfloat16: bool) -> Sampler[Any]:
         return WarpSampler(self, bfloat16)

@@ -159,7 +159,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         if self.refiner is not None:
             latest = self._refined(latest, state.context, features)
         frame = woven(latest, self.compositor.size)
-        standard = self.model.next_robot_state(state.robot_state, action, robot_state, state.before)
+        standard = conditioner.state_after(state.robot_state, action, robot_state, state.before)
         state = replace(
             state,
             robot_state=standard,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from framecast.models.things import cut, turns
+from framecast.models.things import cut, drawn
 
 TURNS = tuple(math.radians(degrees) for degrees in range(-45, 46, 15))
 UNSEEN = 0.02  # cost of a pixel that the robot hides, beside squared differences of features
@@ -79,8 +79,8 @@ def _searched(
     far = (ways[:, None] ** 2 + ways**2).flatten()
     costs = []
     for angle in TURNS:
-        drawn = functional.avg_pool2d(_drawn(patches, turn + angle, offset), COARSE)
-        colours, opacity = drawn[:, :-1], drawn[:, -1:]
+        shown = functional.avg_pool2d(_drawn(patches, turn + angle, offset), COARSE)
+        colours, opacity = shown[:, :-1], shown[:, -1:]
         own = (colours.square() / (opacity + FAINT)).sum(dim=1, keepdim=True)
         cost = _correlated(squares, opacity) - 2 * _correlated(windows, colours)
         cost += _correlated(seen, own - UNSEEN * opacity)
@@ -120,19 +120,17 @@ def _there(both: Tensor, way: Tensor, patches: Tensor) -> Tensor:
 
 def _costs(patches: Tensor, there: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
     """(M,)"""
-    drawn, visible = _drawn(patches, angle, shift), there[:, -1:]
-    opacity = drawn[:, -1:]
-    gap = (there[:, :-1] * opacity - drawn[:, :-1]).square().sum(dim=1, keepdim=True)
+    shown, visible = _drawn(patches, angle, shift), there[:, -1:]
+    opacity = shown[:, -1:]
+    gap = (there[:, :-1] * opacity - shown[:, :-1]).square().sum(dim=1, keepdim=True)
     cost = gap * visible + UNSEEN * opacity * (1 - visible)
     return cost.sum(dim=(1, 2, 3)) / (patches[:, -1].sum(dim=(1, 2)) + FAINT)
 
 
 def _drawn(patches: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
     """The patches turned and moved by a few pixels."""
-    turn = turns(angle)
-    maps = torch.cat([turn, -2 / patches.shape[-1] * turn @ shift[:, :, None]], dim=2)
-    grid = functional.affine_grid(maps, list(patches.shape), align_corners=False)
-    return functional.grid_sample(patches, grid, "bilinear", "zeros", align_corners=False)
+    side = patches.shape[-1]
+    return drawn(patches, angle, shift, patches.new_full((2,), side / 2), (side, side))
 
 
 def _correlated(windows: Tensor, patches: Tensor) -> Tensor:

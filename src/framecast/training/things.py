@@ -25,7 +25,7 @@ from framecast.models.thing_motion import STEP_FACTS, ThingMotion, near, planes
 from framecast.models.things import FACTS, STEPS_IN_A_MIRROR, step_scales
 from framecast.models.warp import WarpModel
 from framecast.training.preparing import Preparing, unheard
-from framecast.training.tracks import Track, Watched, follow
+from framecast.training.tracks import Track, Watched, followed, parts_of
 
 FRAMES = 12  # of a window
 STEPS, SAMPLES_A_STEP, MAX_PASSES = 3200, 128, 12
@@ -88,8 +88,7 @@ def fit_things(model: VideoModel[Any], store: EpisodeStore, preparing: Preparing
     if length < 2:
         return
     windows = Windows(store, length)
-    tracks = follow(model, windows, preparing)
-    shown = _shown(model, windows, tracks, preparing)
+    shown = _shown(model, windows, preparing)
     judging = max(1, int(HELD_OUT * len(shown)))
     if len(shown) <= judging:
         return
@@ -99,21 +98,20 @@ def fit_things(model: VideoModel[Any], store: EpisodeStore, preparing: Preparing
 
 
 @torch.no_grad()
-def _shown(
-    model: WarpModel, windows: Windows, tracks: list[Track], preparing: Preparing
-) -> list[_Samples]:
-    """What the network is shown along each track on which there is something to see."""
-    shown = []
-    for done, track in enumerate(tracks, start=1):
-        steps = list(_along(Watched.of(model, windows.at(track.starts)), track))
+def _shown(model: WarpModel, windows: Windows, preparing: Preparing) -> list[_Samples]:
+    """What the network is shown of each part of the windows in which there is something to see."""
+    shown, parts = [], parts_of(windows)
+    for done, part in enumerate(parts, start=1):
+        watched = Watched.of(model, windows.at(part))
+        steps = list(_along(watched, followed(watched)))
         shown += [_Samples.joined(steps)] if steps else []
-        preparing("what was seen around it", done, len(tracks))
+        preparing("following what is pushed", done, len(parts))
     return shown
 
 
 def _along(watched: Watched, track: Track) -> Iterator[_Samples]:
     """The samples of every step of some windows."""
-    things = watched.begin()
+    things = watched.things
     for step, cover in enumerate(watched.covers):
         members, numbers = near(things, cover)
         known = track.sure[step : step + 2, members, numbers].all(dim=0)

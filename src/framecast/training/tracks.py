@@ -19,10 +19,9 @@ from framecast.clip import Clip
 from framecast.data.windows import Windows
 from framecast.models.regions import UNIT, colours_apart
 from framecast.models.sprites import Cover, guessed
-from framecast.models.thing_motion import ThingMotion, near
+from framecast.models.thing_motion import near
 from framecast.models.things import Things, cut, step_scales
 from framecast.models.warp import WarpModel
-from framecast.training.preparing import Preparing
 from framecast.training.registration import Found, register
 
 MAX_WINDOWS, WINDOWS_AT_ONCE, FEWEST_PARTS = 4000, 50, 10
@@ -36,12 +35,10 @@ class Track:
     """Where the things of some windows were.
 
     Attributes:
-        starts: (B,) of windows
         poses: (T, B, N, 3) of all things in all frames
         sure: (T, B, N) whether each is believed
     """
 
-    starts: NDArray[np.int64]
     poses: Tensor
     sure: Tensor
 
@@ -51,13 +48,14 @@ class Watched:
     """What a model knows of some windows before anything has moved.
 
     Attributes:
+        things: of the first frames
         frames: (T, B, C, H, W)
         robots: T of (B, C + 1, H, W), as it is drawn in each frame
         covers: T - 1 of what it covers
         conditions: (T - 1, B, D)
     """
 
-    motion: ThingMotion
+    things: Things
     frames: Tensor
     robots: list[Tensor]
     covers: list[Cover]
@@ -70,36 +68,29 @@ class Watched:
         assert model.sprites is not None
         assert standard is not None
         covers = [cover for cover in model.covers(clip.actions, standard) if cover is not None]
-        conditions = model.conditions(clip.actions, standard)
+        conditions = model.conditioner.conditions(clip.actions, standard)
         robots = [*(cover.now for cover in covers), model.sprites(standard[-1])]
         frames = clip.float_frames(model.dtype)
-        return cls(model.things, frames, robots, covers, conditions)
-
-    def begin(self) -> Things:
-        return self.motion.find(guessed(self.frames[0], self.robots[0]))
+        things = model.things.find(guessed(frames[0], robots[0]))
+        return cls(things, frames, robots, covers, conditions)
 
 
-@torch.no_grad()
-def follow(model: WarpModel, windows: Windows, preparing: Preparing) -> list[Track]:
-    """Things in windows from all over the recordings, in their order."""
+def parts_of(windows: Windows) -> list[NDArray[np.int64]]:
+    """The first rows of windows from all over the recordings, in their order and in parts."""
     starts = windows.starts
     if len(starts) > MAX_WINDOWS:
         starts = np.sort(np.random.default_rng(0).choice(starts, MAX_WINDOWS, replace=False))
     number = max(-(-len(starts) // WINDOWS_AT_ONCE), min(FEWEST_PARTS, len(starts)))
-    tracks = []
-    for part in np.array_split(starts, number):
-        tracks.append(Track(part, *track_of(Watched.of(model, windows.at(part)))))
-        preparing("following what is pushed", len(tracks), number)
-    return tracks
+    return np.array_split(starts, number)
 
 
-def track_of(watched: Watched) -> tuple[Tensor, Tensor]:
-    """Poses and whether they are believed, as a Track has them.
+def followed(watched: Watched) -> Track:
+    """The things of the first frames, in all frames.
 
     A thing that cannot be found is taken to be where it was found last; and believed to be there
     if it is found there again.
     """
-    things = watched.begin()
+    things = watched.things
     poses, sure = [things.poses], [torch.ones_like(things.poses[..., 0], dtype=torch.bool)]
     for step, cover in enumerate(watched.covers, start=1):
         following, believed = things.poses, sure[-1]
@@ -120,7 +111,7 @@ def track_of(watched: Watched) -> tuple[Tensor, Tensor]:
     for step in reversed(range(1, len(poses) - 1)):
         stayed = ((poses[step + 1] - poses[step]) / here).norm(dim=-1) < STAYED
         sure[step] = sure[step] | (sure[step + 1] & stayed)
-    return torch.stack(poses), torch.stack(sure)
+    return Track(torch.stack(poses), torch.stack(sure))
 
 
 def _registered(
