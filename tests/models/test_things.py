@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from framecast.clip import ClipSpec
 from framecast.models.sprites import Cover
@@ -15,13 +15,13 @@ from framecast.models.things import CROP, SLANT, Things
 from tests.models.test_regions import BLUE, RED, TABLE, table_with
 
 UPPER, LOWER = (slice(16, 24), slice(20, 32)), (slice(44, 52), slice(40, 52))
-CONDITION = 3
+CONDITION = 2 + 2 + 2  # action, state, its change
 
 
 @pytest.fixture
 def motion(spec: ClipSpec) -> ThingMotion:
     torch.manual_seed(0)
-    return ThingMotion(3, spec, CONDITION)
+    return with_hand(ThingMotion(3, spec, CONDITION))
 
 
 @pytest.fixture
@@ -29,6 +29,13 @@ def things(motion: ThingMotion) -> Things:
     """Two pictures of a red and a blue thing."""
     picture = table_with((*UPPER, RED), (*LOWER, BLUE))
     return motion.find(picture.repeat(2, 1, 1, 1))
+
+
+def with_hand(motion: ThingMotion, *place: float) -> ThingMotion:
+    """The same with a hand that is always there, in units from the picture's middle."""
+    nn.init.zeros_(motion.hand.weight)
+    motion.hand.bias.data.copy_(torch.tensor(place or (-6.0, -8.0)))
+    return motion
 
 
 def pushed(things: Things, member: int, number: int, *pose: float) -> Things:
@@ -140,9 +147,18 @@ def test_things_move_as_the_network_says_and_not_by_less_than_is_seen(
 
 
 @torch.no_grad()
+def test_what_the_hand_does_not_reach_stays(motion: ThingMotion, things: Things):
+    robot = robot_at(slice(0, 64), slice(0, 64))
+    motion.step.bias.copy_(torch.tensor([3.0, -2.0, 2.0]))
+    after = motion.advance(things, Cover(robot, robot), torch.randn(2, CONDITION))
+    assert (after.poses[:, 0, 0] == 3).all()
+    assert (after.poses[:, 1] == 0).all(), "30 units from the hand"
+
+
+@torch.no_grad()
 def test_in_a_picture_of_another_size_things_move_by_as_much_of_it(spec: ClipSpec):
     torch.manual_seed(0)
-    motion = ThingMotion(2, spec, CONDITION)
+    motion = with_hand(ThingMotion(2, spec, CONDITION))
     torch.nn.init.normal_(motion.step.weight, 0.0, 1.0)
     small = table_with((*UPPER, RED))
     told, poses = torch.randn(1, CONDITION), []
@@ -168,8 +184,10 @@ def test_a_picture_without_things_stays(motion: ThingMotion):
 @torch.no_grad()
 def test_with_a_mirror_a_step_is_the_mean_of_what_is_said_of_both(spec: ClipSpec):
     torch.manual_seed(0)
-    signs, offsets = torch.tensor([-1.0, 1.0, -1.0]), torch.tensor([0.3, 0.0, 0.0])
-    motion = ThingMotion(3, spec, CONDITION, (signs, offsets))
+    signs = torch.tensor([-1.0, 1.0] * (CONDITION // 2))
+    offsets = torch.zeros(CONDITION).index_fill(0, torch.tensor([0, 2]), 0.3)
+    motion = with_hand(ThingMotion(3, spec, CONDITION, (signs, offsets)), 0.0, -2.0)
+    torch.nn.init.normal_(motion.hand.weight[:, 1], 0.0, 1.0)
     torch.nn.init.normal_(motion.step.weight, 0.0, 1.0)
     things = motion.find(table_with((*UPPER, RED), (*LOWER, BLUE)))
     things = things.posed(torch.tensor([[1.0, 2.0, 0.2], [-3.0, 0.5, 0.0], [0.0, 0.0, 0.0]])[None])

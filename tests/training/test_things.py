@@ -13,6 +13,7 @@ from framecast.clip import Clip
 from framecast.data.episodes import Episode, EpisodeStore
 from framecast.data.windows import Windows
 from framecast.models.config import WarpConfig
+from framecast.models.sprites import bent
 from framecast.models.warp import WarpModel
 from framecast.training import things as fitting
 from framecast.training.things import fit_things
@@ -119,6 +120,17 @@ def test_it_says_how_far_things_will_be_pushed(pushes: EpisodeStore, tmp_path: P
     assert (true[-1] > 6).sum() > 8
     assert (made - true).abs().mean() < 0.25 * true.mean()
     assert (made - true)[true == 0].abs().max() < 1.5
+
+
+@torch.no_grad()
+def test_the_hand_is_found_among_the_things_that_it_pushes(pushes: EpisodeStore):
+    model = fitted(pushes)
+    assert model.things is not None
+    states = torch.tensor([[-16.0, -8.0], [0.0, 4.0], [12.0, 8.0]])  # pixels from the middle
+    places = model.things.hand(bent(model.conditioner.standard_states(states)))
+    ahead, aside = (places - states).T
+    assert ((ahead > -2) & (ahead < 2 * HALF + 2)).all(), "in the robot or before it"
+    assert aside.abs().max() < 2
 
 
 def test_in_a_mirror_too(pushes: EpisodeStore):

@@ -37,7 +37,7 @@ def watched(spec: ClipSpec, things: list[int], robots: list[int]) -> Watched:
     covers = [Cover(now, then) for now, then in itertools.pairwise(drawn)]
     nothing = torch.zeros(len(covers), 1, 0)
     shown = torch.stack(frames)
-    things_found = ThingMotion(2, spec, 0).find(guessed(shown[0], drawn[0]))
+    things_found = ThingMotion(2, spec, 6).find(guessed(shown[0], drawn[0]))
     return Watched(things_found, shown, drawn, covers, nothing)
 
 

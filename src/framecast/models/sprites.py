@@ -60,11 +60,7 @@ class Sprites(nn.Module):
         self.size = (spec.height, spec.width)
         sides = [round(SPAN * side) for side in self.size]
         self.pictures = nn.Parameter(torch.zeros(number, spec.channels + 1, *sides))
-        num_features = spec.state.size
-        self.bends = num_features <= FEW_STATES
-        if self.bends:
-            num_features += num_features * (num_features + 1) // 2
-        self.pose = nn.Linear(num_features, 6 * number)
+        self.pose = nn.Linear(num_bent(spec.state.size), 6 * number)
         nn.init.zeros_(self.pose.weight)
         nn.init.zeros_(self.pose.bias)
         self.requires_grad_(False)
@@ -78,7 +74,7 @@ class Sprites(nn.Module):
         """(B, S) -> (B, C + 1, H, W): colours times opacity, and opacity, all in [0, 1]."""
         flat = state.reshape(-1, state.shape[-1]).to(self.pictures.dtype)
         with torch.autocast(flat.device.type, enabled=False):
-            maps = self.pose(self._features(flat)).view(len(flat), -1, 2, 3)
+            maps = self.pose(bent(flat)).view(len(flat), -1, 2, 3)
             maps = (maps + torch.eye(2, 3, dtype=maps.dtype, device=maps.device)) / SPAN
             drawn = self.pictures.new_zeros(len(flat), self.pictures.shape[1], *self.size)
             for number, picture in enumerate(self.pictures):
@@ -103,12 +99,6 @@ class Sprites(nn.Module):
         )
         return shown.view(len(picture), len(maps), *self.size).transpose(0, 1)
 
-    def _features(self, state: Tensor) -> Tensor:
-        if not self.bends:
-            return state
-        first, second = torch.triu_indices(state.shape[1], state.shape[1], device=state.device)
-        return torch.cat([state, state[:, first] * state[:, second]], dim=1)
-
     @torch.no_grad()
     def begin(self, generator: torch.Generator) -> None:
         """As they are before the first step of a fit: all alike, but for some noise."""
@@ -120,6 +110,20 @@ class Sprites(nn.Module):
     @torch.no_grad()
     def vanish(self) -> None:
         self.pictures[:, -1] = UNSEEN
+
+
+def num_bent(num_states: int) -> int:
+    """How many numbers `bent` makes of them."""
+    products = num_states * (num_states + 1) // 2
+    return num_states + (products if num_states <= FEW_STATES else 0)
+
+
+def bent(state: Tensor) -> Tensor:
+    """States (B, S) and their products, in which a place in a picture is linear."""
+    if state.shape[1] > FEW_STATES:
+        return state
+    first, second = torch.triu_indices(state.shape[1], state.shape[1], device=state.device)
+    return torch.cat([state, state[:, first] * state[:, second]], dim=1)
 
 
 def over(picture: Tensor, layer: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from framecast.clip import ClipSpec
 from framecast.models.regions import UNIT
-from framecast.models.sprites import Cover
+from framecast.models.sprites import Cover, bent, num_bent
+from framecast.models.state_predictor import CHANGE_SCALE
 from framecast.models.things import (
     CROP,
     FACTS,
@@ -27,11 +28,13 @@ from framecast.models.things import (
     step_scales,
 )
 
+HAND_REACH = 12.0  # units from the hand to the middle of a thing that it may push
 REACH = 3  # cells of 4 x 4 units from a thing: a robot beyond them does not touch it
 STILL = 0.15  # units; who moves less, stays
 STEP_FACTS = slice(2, 6)  # of Things.facts, those of the latest step, 0 in the first
 FACTS_IN_A_MIRROR = (-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 1.0)
 WIDTH, HIDDEN, RULES = 32, 128, 8
+NEAR = 8.0  # units in which ways between a thing and the hand are told
 
 
 class ThingMotion(nn.Module):
@@ -46,6 +49,8 @@ class ThingMotion(nn.Module):
 
     signs: Tensor
     offsets: Tensor
+    halves: Tensor
+    grid: Tensor
 
     def __init__(
         self,
@@ -62,7 +67,18 @@ class ThingMotion(nn.Module):
         self.register_buffer("signs", torch.cat([signs, of_facts]), persistent=False)
         offsets = torch.cat([offsets, torch.zeros(FACTS)])
         self.register_buffer("offsets", offsets, persistent=False)
-        told = num_condition + FACTS
+        assert spec.state is not None
+        self.of_state = slice(spec.action.size, spec.action.size + spec.state.size)
+        self.hand = nn.Linear(num_bent(spec.state.size), 2)
+        half = torch.tensor([UNIT * spec.width / spec.height, float(UNIT)]) / 2
+        self.register_buffer("halves", half, persistent=False)
+        along = torch.arange(1.0, CROP, 2.0) - CROP / 2  # as `first` sees them
+        grid = torch.stack(torch.meshgrid(along, along, indexing="xy"))
+        self.register_buffer("grid", grid, persistent=False)
+        self.touch_place = nn.Conv2d(4, WIDTH, 1)
+        self.touch_told = nn.Linear(num_condition + FACTS, WIDTH)
+        self.touch = nn.Conv2d(WIDTH, WIDTH, 1)
+        told = num_condition + FACTS + 4
         self.first = nn.Conv2d(2 * spec.channels + 4, WIDTH, 4, 2, 1)
         self.second = nn.Conv2d(WIDTH, 2 * WIDTH, 4, 2, 1)
         self.told = nn.Sequential(nn.Linear(told, 64), nn.SiLU(), nn.Linear(64, 8 * WIDTH))
@@ -97,9 +113,11 @@ class ThingMotion(nn.Module):
         with torch.autocast(condition.device.type, enabled=False):
             members, numbers = near(things, cover)
             steps = torch.zeros_like(things.poses)
+            dtype = things.poses.dtype
+            told = torch.cat([condition[members].to(dtype), things.facts(members, numbers)], 1)
+            reached = self.reached(told)
+            members, numbers, told = members[reached], numbers[reached], told[reached]
             if len(members):
-                dtype = things.poses.dtype
-                told = torch.cat([condition[members].to(dtype), things.facts(members, numbers)], 1)
                 made = self(things.crops(planes(cover), members, numbers), told)
                 made = made * step_scales(made, things.still.shape[2])
                 far = made[:, :2].norm(dim=1) >= STILL * things.still.shape[2] / UNIT
@@ -123,8 +141,12 @@ class ThingMotion(nn.Module):
 
     def one_step(self, crops: Tensor, told: Tensor) -> Tensor:
         """As `forward`, without the mirror image."""
+        hands = self.hands(told)
+        touch = (self.grid - hands.view(-1, 2, 2)[..., None, None]).flatten(1, 2) / NEAR
+        touch = functional.silu(self.touch_place(touch) + self.touch_told(told)[..., None, None])
+        told = torch.cat([told, hands / NEAR], dim=1)
         scale, shift, later_scale, later_shift = self.told(told)[:, :, None, None].chunk(4, dim=1)
-        features = functional.silu(self.first(crops))
+        features = functional.silu(self.first(crops) + self.touch(touch))
         features = functional.silu(self.norms[0](self.second(features))) * (1 + scale) + shift
         features = features + functional.silu(self.norms[1](self.blocks[0](features)))
         features = features * (1 + later_scale) + later_shift
@@ -134,6 +156,26 @@ class ThingMotion(nn.Module):
         weights = self.weigh(hidden).view(len(told), 3, RULES)
         step: Tensor = self.step(hidden) + (weights @ self.rules(told)[:, :, None])[:, :, 0]
         return step
+
+    def hands(self, told: Tensor) -> Tensor:
+        """Where the hand is from the middle of a thing, now and then, x and y in units: (M, 4)."""
+        state = told[:, self.of_state]
+        change = told[:, self.of_state.stop : -FACTS] / CHANGE_SCALE
+        if not change.shape[1]:
+            change = torch.zeros_like(state)
+        with torch.autocast(told.device.type, enabled=False):
+            places = [self.hand(bent(state)), self.hand(bent(state + change))]
+        middle = self.middles(told)
+        return torch.cat([place - middle for place in places], dim=1)
+
+    def middles(self, told: Tensor) -> Tensor:
+        """Where each thing is from the middle of the picture, (M, 2) in units."""
+        return told[:, -FACTS:][:, :2] * self.halves
+
+    def reached(self, told: Tensor) -> Tensor:
+        """Whether the hand is near enough to push a thing, (M,)."""
+        gap: Tensor = self.hands(told).view(-1, 2, 2).norm(dim=2).amin(dim=1)
+        return gap < HAND_REACH
 
 
 def planes(cover: Cover) -> Tensor:

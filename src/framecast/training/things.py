@@ -9,6 +9,7 @@ Shape letters: T frames, B windows, M samples, G pixels a side of a crop, D cond
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -21,6 +22,7 @@ from torch.nn import functional
 from framecast.data.episodes import EpisodeStore
 from framecast.data.windows import Windows
 from framecast.models.base import VideoModel
+from framecast.models.sprites import bent
 from framecast.models.thing_motion import STEP_FACTS, ThingMotion, near, planes
 from framecast.models.things import FACTS, STEPS_IN_A_MIRROR, step_scales
 from framecast.models.warp import WarpModel
@@ -30,6 +32,9 @@ from framecast.training.tracks import Track, Watched, followed, parts_of
 FRAMES = 12  # of a window
 STEPS, SAMPLES_A_STEP, MAX_PASSES = 3200, 128, 12
 RATE, DECAY, WARM_UP, LARGEST = 2e-3, 1e-3, 0.02, 1.0
+MOVED = 1.0  # units; who moves more in a step, is pushed
+DOUBT = 0.01  # a sample, that things lie ahead of the hand at all (Hoerl 1970)
+PLACINGS, NEAR_HAND = 10, 3.0  # units from the hand at which a thing has half the weight
 ROBUST = 0.5  # units; larger errors count by their size alone (Huber 1964)
 HELD_OUT = 0.1  # share of the windows, the last ones, that judge the network
 USEFUL = 0.95  # of the error of standing still there, which the network has to be below
@@ -58,6 +63,10 @@ class _Samples:
 
     def at(self, chosen: slice | Tensor) -> _Samples:
         return _Samples(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def reached(self, motion: ThingMotion) -> _Samples:
+        """Those of things that the hand may push."""
+        return self.at(motion.reached(self.told))
 
     def in_a_mirror(self, motion: ThingMotion) -> _Samples:
         signs = self.steps.new_tensor(STEPS_IN_A_MIRROR)
@@ -92,8 +101,12 @@ def fit_things(model: VideoModel[Any], store: EpisodeStore, preparing: Preparing
     judging = max(1, int(HELD_OUT * len(shown)))
     if len(shown) <= judging:
         return
-    _fit(model.things, _Samples.joined(shown[:-judging]), preparing)
-    if not _useful(model.things, _Samples.joined(shown[-judging:])):
+    samples = _Samples.joined(shown[:-judging])
+    if not _place_hand(model.things, samples):
+        return
+    _fit(model.things, samples.reached(model.things), preparing)
+    judged = _Samples.joined(shown[-judging:]).reached(model.things)
+    if not _useful(model.things, judged):
         model.things.stand_still()
 
 
@@ -150,6 +163,39 @@ def _fit(motion: ThingMotion, samples: _Samples, preparing: Preparing) -> None:
         schedule.step()
         preparing("how things are pushed", step + 1, num_steps)
     motion.requires_grad_(False)
+
+
+@torch.no_grad()
+def _place_hand(motion: ThingMotion, samples: _Samples) -> bool:
+    """Where a robot in some state is: behind the things that move, whichever way they do.
+
+    Returns whether enough moves to tell.
+
+    By least squares, over and over with less weight on what lies far from there (Geman 1987):
+    among what is found to move some does not.
+    """
+    if motion.mirrors:
+        samples = _Samples.joined([samples, samples.in_a_mirror(motion)])
+    way = samples.steps[:, :2].norm(dim=1, keepdim=True)
+    moved = (way > MOVED)[:, 0]
+    state, ahead = bent(samples.told[moved, motion.of_state]), (samples.steps[:, :2] / way)[moved]
+    if len(state) <= state.shape[1] + 3:
+        return False
+    known = torch.cat([state, torch.ones_like(state[:, :1]), ahead], dim=1)
+    middles = motion.middles(samples.told[moved])
+    weights = torch.ones_like(known[:, :1])
+    # Where all go the same way, how far ahead they are is not told apart from where the hand is.
+    doubt = known.new_zeros(2, known.shape[1])
+    doubt[:, -2:] = math.sqrt(DOUBT * len(known)) * torch.eye(2)
+    nothing = middles.new_zeros(2, 2)
+    for _ in range(PLACINGS):
+        equations = torch.cat([weights * known, doubt]), torch.cat([weights * middles, nothing])
+        found = torch.linalg.lstsq(*equations).solution
+        gap = (known @ found - middles).norm(dim=1, keepdim=True)
+        weights = 1 / (1 + (gap / NEAR_HAND).square())
+    motion.hand.weight.copy_(found[: state.shape[1]].T)
+    motion.hand.bias.copy_(found[state.shape[1]])
+    return True
 
 
 def _orders(number: int, steps: int, random: np.random.Generator) -> Iterator[Tensor]:
