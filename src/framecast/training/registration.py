@@ -20,7 +20,7 @@ from framecast.models.things import cut, drawn
 
 TURNS = tuple(math.radians(degrees) for degrees in range(-45, 46, 15))
 UNSEEN = 0.02  # cost of a pixel that the robot hides, beside squared differences of features
-WAY, TURN = 2e-5, 5e-4  # cost of a squared pixel and of a squared radian
+WAY, TURN = 2e-5, 1e-2  # cost of a squared pixel and of a squared radian
 ALIKE = 4e-4  # cost a pixel of a thing that has stayed
 BETTER = 1e-4  # cost a pixel that a move has to save, else the thing has stayed too
 REFINEMENTS, RATES, COOLING = 18, (0.06, 0.4), 0.85
