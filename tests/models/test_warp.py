@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
+from framecast.models import thing_motion
 from framecast.models.conditioning import CHANGE_SCALE
 from framecast.models.config import WarpConfig
 from framecast.models.latent_flows import energy_score
@@ -268,6 +269,7 @@ def test_a_pushed_thing_is_shown_where_it_is_by_then(spec: ClipSpec):
     masks[model.compositor.num_flows] = 30  # all is shown as in the context
     paint(model.sprites, 0, (1.0, 0.0, 0.0), 4)
     model.things.step.bias.copy_(torch.tensor([2.0, -1.0, 0.0]))
+    model.things.hand.bias.copy_(torch.tensor([10.0, -10.0]))  # units from the middle: near it
     frames = torch.full((2, 1, 3, 64, 64), 0.4)
     frames[..., 20:28, 34:46] = frames.new_tensor([0.1, 0.2, 0.9])[:, None, None]
     still, away = torch.zeros(1, 1, 2), torch.zeros(3, 1, 2)
@@ -282,8 +284,11 @@ def test_a_pushed_thing_is_shown_where_it_is_by_then(spec: ClipSpec):
 
 
 @torch.no_grad()
-def test_the_loss_moves_things_as_a_prediction_does(spec: ClipSpec, clip: Clip):
+def test_the_loss_moves_things_as_a_prediction_does(
+    spec: ClipSpec, clip: Clip, monkeypatch: pytest.MonkeyPatch
+):
     """Where every step is fed what the model predicted, its error is the prediction's."""
+    monkeypatch.setattr(thing_motion, "HAND_REACH", 100.0)
     torch.manual_seed(0)
     model = build(spec, sprites=1, things=3, latent_channels=0).eval()
     assert model.sprites is not None

@@ -11,6 +11,7 @@ from torch import Tensor
 from framecast.clip import Clip, ClipSpec
 from framecast.errors import UserError
 from framecast.mirror import Mirror
+from framecast.models import thing_motion
 from framecast.models.config import WarpConfig
 from framecast.models.warp import WarpModel
 from framecast.models.warp_state import WarpState
@@ -109,7 +110,8 @@ def test_it_equals_the_model_in_double_precision(
 
 @pytest.mark.parametrize("mirror", ["", "dx,x"])
 @torch.no_grad()
-def test_things_move_as_in_the_model(mirror: str):
+def test_things_move_as_in_the_model(mirror: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(thing_motion, "HAND_REACH", 100.0)
     spec = made_up(24, 40, 3)
     changes = {"sprites": 1, "things": 5, "mirror": mirror} | SURE
     model, clip = moving_model(spec, **changes).double(), random_clip(spec)
