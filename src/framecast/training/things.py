@@ -169,20 +169,18 @@ def _fit(motion: ThingMotion, samples: _Samples, preparing: Preparing) -> None:
 def _place_hand(motion: ThingMotion, samples: _Samples) -> bool:
     """Where a robot in some state is: behind the things that move, whichever way they do.
 
-    Returns whether enough moves to tell.
-
     By least squares, over and over with less weight on what lies far from there (Geman 1987):
-    among what is found to move some does not.
+    among what is found to move some does not. Returns whether enough moves to tell.
     """
+    moved = samples.at(samples.steps[:, :2].norm(dim=1) > MOVED)
     if motion.mirrors:
-        samples = _Samples.joined([samples, samples.in_a_mirror(motion)])
-    way = samples.steps[:, :2].norm(dim=1, keepdim=True)
-    moved = (way > MOVED)[:, 0]
-    state, ahead = bent(samples.told[moved, motion.of_state]), (samples.steps[:, :2] / way)[moved]
+        moved = _Samples.joined([moved, moved.in_a_mirror(motion)])
+    state = bent(moved.told[:, motion.of_state])
     if len(state) <= state.shape[1] + 3:
         return False
+    ahead = functional.normalize(moved.steps[:, :2])
     known = torch.cat([state, torch.ones_like(state[:, :1]), ahead], dim=1)
-    middles = motion.middles(samples.told[moved])
+    middles = motion.middles(moved.told)
     weights = torch.ones_like(known[:, :1])
     # Where all go the same way, how far ahead they are is not told apart from where the hand is.
     doubt = known.new_zeros(2, known.shape[1])
