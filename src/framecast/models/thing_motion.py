@@ -2,8 +2,9 @@
 
 A small network says how the pose of a thing changes: of each thing that the robot is near, from
 what is around it, from where the robot is drawn and will be drawn (sprites.py), from where its hand
-is, which is a function of its state, and from the action. It is fitted to the recordings before the video model is trained, and left alone after that:
-the video model decides where to show what is drawn by it.
+is, which is a function of its state, and from the action. It is fitted to the recordings before the
+video model is trained, and left alone after that: the video model decides where to show what is
+drawn by it.
 
 Shape letters: B batch, C H W picture, N things of a picture, M things of a batch that are asked
 for, G pixels a side of a crop, D condition.
