@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from framecast.clip import Clip
+from framecast.clip import Clip, ClipSpec
 from framecast.data.episodes import Episode, EpisodeStore
 from framecast.data.windows import Windows
 from framecast.models.config import WarpConfig
 from framecast.models.sprites import bent
+from framecast.models.thing_motion import ThingMotion
+from framecast.models.things import FACTS
 from framecast.models.warp import WarpModel
 from framecast.training import things as fitting
 from framecast.training.things import fit_things
@@ -131,6 +134,24 @@ def test_the_hand_is_found_among_the_things_that_it_pushes(pushes: EpisodeStore)
     ahead, aside = (places - states).T
     assert ((ahead > -2) & (ahead < 2 * HALF + 2)).all(), "in the robot or before it"
     assert aside.abs().max() < 2
+
+
+@torch.no_grad()
+def test_a_hand_is_found_whichever_way_it_pushes_and_among_what_it_does_not_push(spec: ClipSpec):
+    torch.manual_seed(0)
+    motion = ThingMotion(2, spec, num_condition=6)
+    state, ahead = torch.randn(400, 2), functional.normalize(torch.randn(400, 2))
+    ahead[:, 0] += (state[:, 0] > 0) * 2.0  # pushed to the right where it is on the right
+    ahead = functional.normalize(ahead)
+    middles = 8 * state + 5 * ahead
+    middles[:60] += torch.tensor([25.0, 10.0])  # what moves there is not pushed by the hand
+    told = torch.zeros(400, 6 + FACTS)
+    told[:, motion.of_state] = state
+    told[:, 6:8] = middles / 32
+    steps = torch.cat([2 * ahead, torch.zeros(400, 1)], dim=1)
+    assert fitting._place_hand(motion, fitting._Samples(torch.zeros(400, 1, 1, 1), told, steps))
+    asked = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-1.0, 0.5]])
+    torch.testing.assert_close(motion.hand(bent(asked)), 8 * asked, rtol=0, atol=0.8)
 
 
 def test_in_a_mirror_too(pushes: EpisodeStore):
