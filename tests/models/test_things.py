@@ -67,6 +67,9 @@ def test_a_pushed_thing_leaves_the_table_and_covers_what_is_where_it_comes(thing
     torch.testing.assert_close(over[:, *LOWER], torch.tensor(RED)[:, None, None].expand(3, 8, 12))
     assert things.taken.sum() == 2 * 2 * 8 * 12
     assert there.taken[0].sum() == pytest.approx(2 * 8 * 12, abs=1e-3)
+    assert things.moved.sum() == 0
+    assert there.moved[0, 0, 19:27, 26:38].min() == pytest.approx(1, abs=1e-5)
+    assert there.moved.sum() == pytest.approx(8 * 12, abs=1e-3), "not the blue one"
 
 
 def test_what_lies_lower_in_the_picture_is_in_front(things: Things):
@@ -88,7 +91,8 @@ def test_in_a_mirror_they_are_drawn_as_in_a_picture_that_is_flipped(things: Thin
     poses[0, 0], poses[1, 1] = torch.tensor([6.2, 3.0, 0.4]), torch.tensor([-4.0, 2.5, -1.0])
     there = things.posed(poses)
     mirrored = things.in_a_mirror().posed(poses * torch.tensor([-1.0, 1.0, -1.0]))
-    for one, other in ((there.picture, mirrored.picture), (there.taken, mirrored.taken)):
+    for name in ("picture", "taken", "moved"):
+        one, other = getattr(there, name), getattr(mirrored, name)
         torch.testing.assert_close(one.flip(-1), other, rtol=0, atol=1e-5)
     torch.testing.assert_close(there.in_a_mirror().homes, mirrored.homes)
     torch.testing.assert_close(there.in_a_mirror().steps, mirrored.steps)

@@ -257,8 +257,11 @@ def test_what_the_robot_hid_is_seen_again_when_it_has_passed(spec: ClipSpec):
     assert (passed - empty)[0, :, 24:40, 8:24].abs().max() < 0.25
 
 
+@pytest.mark.parametrize("source", [0, 2], ids=["the context", "new pixels"])
 @torch.no_grad()
-def test_a_pushed_thing_is_shown_where_it_is_by_then(spec: ClipSpec):
+def test_a_pushed_thing_is_shown_where_it_is_by_then_whatever_is_elsewhere(
+    spec: ClipSpec, source: int
+):
     model = build(spec, sprites=1, things=2, latent_channels=0).eval()
     assert model.sprites is not None
     assert model.things is not None
@@ -266,7 +269,7 @@ def test_a_pushed_thing_is_shown_where_it_is_by_then(spec: ClipSpec):
     bias = model.decoder.head.bias
     assert bias is not None
     masks = bias.view(model.compositor.num_maps, 4)[3 * model.compositor.num_flows :]
-    masks[model.compositor.num_flows] = 30  # all is shown as in the context
+    masks[model.compositor.num_flows + source] = 30  # all else is shown as in this
     paint(model.sprites, 0, (1.0, 0.0, 0.0), 4)
     model.things.step.bias.copy_(torch.tensor([2.0, -1.0, 0.0]))
     model.things.hand.bias.copy_(torch.tensor([10.0, -10.0]))  # units from the middle: near it

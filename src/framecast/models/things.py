@@ -2,7 +2,9 @@
 
 What is predicted from predictions loses its outline: after ten steps a pushed thing is a pale patch
 near its place. So the things in the last context frame are cut out of it (regions.py) and drawn
-from there at every later step, at the pose they have by then (thing_motion.py).
+from there at every later step, at the pose they have by then (thing_motion.py). Where one is drawn
+that has moved, the video model shows it and nothing else: left to a loss of squared errors, it
+would show a mixture of all places where the thing may be.
 
 A thing turns on a plane that is seen at an angle: a turn of its picture is one of the plane.
 
@@ -40,9 +42,10 @@ class Things:
         homes: (B, N, 2) where the middle of its patch was, x and y in pixels
         poses: (B, N, 3) by how many pixels it has moved, x and y, and by how many radians turned
         steps: (B, N, 3) the latest change of its pose
-    begun: (B,) 1 once a step has been made, 0 before: then nobody knows how a thing has moved
+        begun: (B,) 1 once a step has been made, 0 before: then nobody knows how a thing has moved
         picture: (B, C, H, W) what they look like where they are, without the robot
         taken: (B, 1, H, W) opacity of all together
+        moved: (B, 1, H, W) opacity of those that are no longer where they were found
     """
 
     still: Tensor
@@ -55,6 +58,7 @@ class Things:
     begun: Tensor
     picture: Tensor
     taken: Tensor
+    moved: Tensor
 
     def posed(self, poses: Tensor) -> Things:
         """The same at other poses, as after a step there."""
@@ -66,21 +70,22 @@ class Things:
         gone = gone | (edge & (self.labels < 0)[:, None])  # mixed with it there
         picture = torch.where(gone, self.ground, self.still)
         taken = ((self.labels >= 0)[:, None] & ~gone).to(picture.dtype)
-        drawn = torch.cat([picture, taken], dim=1)
+        drawn = torch.cat([picture, taken, torch.zeros_like(taken)], dim=1)
         for number in range(poses.shape[1]):
             members = moved[:, number].nonzero()[:, 0]
             if not len(members):
                 continue
             layer = self.drawn(members, number, poses)
-            layer = torch.cat([layer, layer[:, -1:]], dim=1)
+            layer = torch.cat([layer, layer[:, -1:], layer[:, -1:]], dim=1)
             drawn = drawn.index_copy(0, members, over(drawn[members], layer))
         return replace(
             self,
             poses=poses,
             steps=steps,
             begun=torch.ones_like(self.begun),
-            picture=drawn[:, :-1],
-            taken=drawn[:, -1:],
+            picture=drawn[:, :-2],
+            taken=drawn[:, -2:-1],
+            moved=drawn[:, -1:],
         )
 
     def in_a_mirror(self) -> Things:
@@ -99,6 +104,7 @@ class Things:
             self.begun,
             self.picture.flip(-1),
             self.taken.flip(-1),
+            self.moved.flip(-1),
         )
 
     def drawn(self, members: Tensor, number: int, poses: Tensor) -> Tensor:
@@ -164,6 +170,7 @@ def find_things(picture: Tensor, most: int) -> Things:
         nothing[:, 0, 0],
         picture,
         taken,
+        torch.zeros_like(taken),
     )
 
 

@@ -12,8 +12,8 @@ warp_loss.py, warp_state.py.
 Where the robot is and will be is drawn by sprites that its state moves (sprites.py): the network
 sees what they cover and decides where they are shown. What is warped is then the scene, the frame
 without the robot; what the robot hides is kept there, moved, and seen again when it has passed.
-Things that the robot pushes are cut out of the last context frame and moved in it as rigid wholes
-(things.py), so that it shows at every step where they are by then.
+Things that the robot pushes are cut out of the last context frame, moved in it as rigid wholes, and
+shown where they are by then (things.py).
 
 Trained on its own rollouts. Without latent channels it is its own deterministic twin, which can be
 given samples afterwards (latent_flows.py).
@@ -318,8 +318,9 @@ class WarpModel(VideoModel[WarpState]):
         guide = None if self.guide is None else self.guide(condition, hidden)
         context = quarters(state.context)
         robot = None if cover is None else quarters(cover.then)
+        held = None if state.things is None else quarters(state.things.moved)
         latest, expected, canvas = self.compositor(
-            maps, scene, context, state.canvas, guide, offset, robot
+            maps, scene, context, state.canvas, guide, offset, robot, held
         )
         if self.refiner is not None:
             latest = self.refiner(latest, context, features)

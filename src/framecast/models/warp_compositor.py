@@ -66,8 +66,14 @@ class Compositor(nn.Module):
         guide: Tensor | None = None,
         offset: Tensor | None = None,
         robot: Tensor | None = None,
+        held: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The next frame, what it is without the robot, and the next canvas, all (B, C, Q)."""
+        """The next frame, what it is without the robot, and the next canvas, all (B, C, Q).
+
+        Args:
+            robot: (B, C + 1, Q) laid over
+            held: (B, 1, Q) where the context is shown whatever the masks say
+        """
         count = self.num_flows
         parts = torch.split(maps.to(frame.dtype), list(self.parts), dim=1)
         flow, confidence, logits, new, gate, trust = parts
@@ -83,6 +89,8 @@ class Compositor(nn.Module):
         mixed = (warped * masks[:, :, :count]).sum(dim=2)
         for place, still in enumerate((context, canvas, (2 * new).sigmoid()), start=count):
             mixed = torch.addcmul(mixed, still, masks[:, :, place])
+        if held is not None:
+            mixed = torch.lerp(mixed, context, held)
         shown = mixed if robot is None else over(mixed, robot * (trust + TRUST).sigmoid())
         return shown, mixed, torch.lerp(canvas, quarters(frame), gate.sigmoid())
 

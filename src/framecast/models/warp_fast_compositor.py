@@ -37,12 +37,14 @@ class Sources:
         latest: (B, C, Q) the same in quarters
         context: (B, C, Q) the last context frame
         canvas: (B, C, Q) what was seen before
+        held: (B, 1, Q) where the context is shown whatever the masks say
     """
 
     frame: Tensor
     latest: Tensor
     context: Tensor
     canvas: Tensor
+    held: Tensor | None
 
 
 class FastCompositor:
@@ -88,6 +90,8 @@ class FastCompositor:
         mixed = pictures[0] * masks[:, :, 0]
         for place, source in enumerate(pictures[1:], start=1):
             mixed.addcmul_(source, masks[:, :, place])
+        if sources.held is not None:
+            mixed = torch.lerp(mixed, sources.context, sources.held)
         shown = mixed if robot is None else over(mixed, robot * (trust + TRUST).sigmoid())
         return shown, mixed, torch.lerp(sources.canvas, sources.latest, gate.sigmoid())
 

@@ -186,7 +186,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         if cover is not None:
             latest = behind(latest, state.scene, quarters(cover.now))
             frame = woven(latest, self.compositor.size)
-        return Sources(frame, latest, state.context, state.canvas)
+        held = None if state.things is None else quarters(state.things.moved)
+        return Sources(frame, latest, state.context, state.canvas, held)
 
     def _latent(self, coarse: Tensor, hidden: Tensor, noise: Tensor | None) -> Tensor:
         """(B, L, h, w) drawn from the prior, or its mean; no channels without a latent."""
