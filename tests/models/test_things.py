@@ -128,8 +128,9 @@ def test_things_that_no_robot_is_near_are_not_asked_for(things: Things):
 
 def test_without_a_fit_things_stay(motion: ThingMotion, things: Things):
     robot = robot_at(slice(0, 64), slice(0, 64))
-    after = motion.advance(things, Cover(robot, robot), torch.randn(2, CONDITION))
-    assert torch.equal(after.picture, things.still)
+    for noise in (None, torch.randn(2, 3, 2)):
+        after = motion.advance(things, Cover(robot, robot), torch.randn(2, CONDITION), noise)
+        assert torch.equal(after.picture, things.still)
 
 
 @torch.no_grad()
@@ -175,6 +176,19 @@ def test_in_a_picture_of_another_size_things_move_by_as_much_of_it(spec: ClipSpe
         poses.append(after.poses[0, 0] / torch.tensor([factor, factor, 1]))
     assert poses[0].abs().min() > 0.05
     torch.testing.assert_close(poses[0], poses[1], rtol=0.1, atol=0.05)
+
+
+@torch.no_grad()
+def test_a_drawn_way_differs_from_the_expected_by_its_spread(motion: ThingMotion, things: Things):
+    robot, condition = robot_at(slice(0, 64), slice(0, 64)), torch.randn(2, CONDITION)
+    cover, noise = Cover(robot, robot), torch.randn(2, 3, 2)
+    spread = torch.tensor([0.5, 2.0])
+    motion.step.bias.copy_(torch.tensor([3.0, -2.0, 2.0]))
+    motion.spread.bias.copy_(2 * spread.log())
+    expected = motion.advance(things, cover, condition).poses[:, 0]
+    gap = motion.advance(things, cover, condition, noise).poses[:, 0] - expected
+    torch.testing.assert_close(gap[:, :2], noise[:, 0] * spread)
+    assert (gap[:, 2] == 0).all(), "turns are as expected"
 
 
 def test_a_picture_without_things_stays(motion: ThingMotion):

@@ -318,6 +318,35 @@ def test_the_loss_moves_things_as_a_prediction_does(
     assert (model.predict(clip, 2, None, states_given=True) - predicted).abs().max() > 0.1
 
 
+@torch.no_grad()
+def test_with_a_latent_things_go_one_of_the_ways_they_may(
+    spec: ClipSpec, clip: Clip, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(thing_motion, "HAND_REACH", 100.0)
+    model = build(spec, sprites=1, things=3, latent_flows=True, latent_channels=4).eval()
+    assert model.latent_dim == 4 + 2 * 3
+    assert model.sprites is not None
+    assert model.things is not None
+    paint(model.sprites, 0, (1.0, 0.0, 0.0), 20)
+    torch.nn.init.constant_(model.things.step.bias, 2.0)
+    torch.nn.init.zeros_(model.things.spread.bias)
+    noise = torch.zeros(3, model.latent_dim)
+    noise[1, 4:] = 1.0
+    noise[2, :4] = 1.0
+    frames = torch.full((2, 3, 3, 64, 64), 0.4)
+    frames[..., 20:28, 34:46] = frames.new_tensor([0.1, 0.2, 0.9])[:, None, None]
+    state = model.observe(frames, clip.actions[:1], torch.zeros(2, 3, 2))
+    things = {}
+    for name, given in (("drawn", noise), ("expected", None)):
+        _, after = model.imagine(state, clip.actions[1], given)
+        assert after.things is not None
+        things[name] = after.things.poses[:, 0]
+    way = things["drawn"] - things["expected"]
+    assert (things["expected"][:, 0] == 2).all()
+    torch.testing.assert_close(way[1], torch.tensor([1.0, 1.0, 0.0]))
+    assert (way[[0, 2]] == 0).all(), "the other numbers weigh flows"
+
+
 def test_things_need_sprites():
     with pytest.raises(UserError, match=r"model.things \(3\) needs model.sprites"):
         dataclasses.replace(SMALL, things=3)

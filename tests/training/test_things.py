@@ -16,7 +16,7 @@ from framecast.data.windows import Windows
 from framecast.models.config import WarpConfig
 from framecast.models.sprites import bent
 from framecast.models.thing_motion import ThingMotion
-from framecast.models.things import FACTS
+from framecast.models.things import CROP, FACTS
 from framecast.models.warp import WarpModel
 from framecast.training import things as fitting
 from framecast.training.things import fit_things
@@ -152,6 +152,21 @@ def test_a_hand_is_found_whichever_way_it_pushes_and_among_what_it_does_not_push
     assert fitting._place_hand(motion, fitting._Samples(torch.zeros(400, 1, 1, 1), told, steps))
     asked = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-1.0, 0.5]])
     torch.testing.assert_close(motion.hand(bent(asked)), 8 * asked, rtol=0, atol=0.8)
+
+
+def test_it_says_where_it_cannot_tell_how_far(spec: ClipSpec):
+    torch.manual_seed(0)
+    motion = ThingMotion(2, spec, num_condition=6)
+    told, steps = torch.zeros(1500, 6 + FACTS), torch.randn(1500, 3)
+    open_ahead = torch.arange(1500) % 2 == 0
+    told[:, 0] = open_ahead.float()
+    steps = torch.tensor([2.0, 0.0, 0.0]) + steps * torch.where(open_ahead, 1.5, 0.3)[:, None]
+    crops = torch.zeros(1500, 4 + 2 * spec.channels, CROP, CROP, dtype=torch.int8)
+    fitting._fit(motion, fitting._Samples(crops, told, steps), lambda *_: None)
+    with torch.no_grad():
+        made, spread = motion(crops[:2].float(), told[:2])
+    torch.testing.assert_close(made[:, 0], torch.tensor([2.0, 2.0]), rtol=0, atol=0.3)
+    torch.testing.assert_close(spread[:, 0], torch.tensor([1.5, 0.3]), rtol=0.2, atol=0)
 
 
 def test_in_a_mirror_too(pushes: EpisodeStore):

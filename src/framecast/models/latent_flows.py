@@ -65,14 +65,16 @@ class LatentFlows(nn.Module):
         return Gaussian.from_raw(PERSISTENCE * before, wide + math.log(1 - PERSISTENCE**2))
 
     def draw(self, hidden: Tensor, before: Tensor | None, noise: Tensor | None) -> Tensor | None:
-        """(B, J) from the prior, by noise (B, J) of any precision; without it, its mean.
+        """(B, J) from the prior, by the first J of noise (B, Z) of any precision; else its mean.
 
         None where none was ever drawn: a mean of zero changes nothing.
         """
         if before is None and noise is None:
             return None
         prior = self.prior(hidden, before)
-        return prior.mean if noise is None else prior.sample(noise.to(prior.mean.dtype))
+        if noise is None:
+            return prior.mean
+        return prior.sample(noise[:, : self.count].to(prior.mean.dtype))
 
     def told(self, latent: Tensor) -> Tensor:
         """What is added to the middle features: (B, M, 1, 1)."""

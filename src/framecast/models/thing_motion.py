@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from framecast.clip import ClipSpec
+from framecast.models.distributions import LOG_VARIANCE_RANGE
 from framecast.models.regions import UNIT
 from framecast.models.sprites import Cover, bent, num_bent
 from framecast.models.state_predictor import CHANGE_SCALE
@@ -90,6 +91,7 @@ class ThingMotion(nn.Module):
         self.step = nn.Linear(HIDDEN, 3)
         self.weigh = nn.Linear(HIDDEN, 3 * RULES)
         self.rules = nn.Linear(told, RULES)
+        self.spread = nn.Linear(HIDDEN, 2)
         self.requires_grad_(False)
         self.stand_still()
 
@@ -98,18 +100,24 @@ class ThingMotion(nn.Module):
         for layer in (self.step, self.weigh):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.spread.weight)
+        nn.init.constant_(self.spread.bias, LOG_VARIANCE_RANGE[0])
 
     def find(self, picture: Tensor) -> Things:
         """Of a picture without the robot (B, C, H, W)."""
         return find_things(picture, self.number)
 
     @torch.no_grad()
-    def advance(self, things: Things, cover: Cover, condition: Tensor) -> Things:
+    def advance(
+        self, things: Things, cover: Cover, condition: Tensor, noise: Tensor | None = None
+    ) -> Things:
         """The things one step later.
 
         Args:
             cover: what the robot covers now and then
             condition: (B, D)
+            noise: (B, N, 2) standard normal, which draws one of the ways that each may go; without
+                it all go as expected
         """
         with torch.autocast(condition.device.type, enabled=False):
             members, numbers = near(things, cover)
@@ -119,28 +127,32 @@ class ThingMotion(nn.Module):
             reached = self.reached(told)
             members, numbers, told = members[reached], numbers[reached], told[reached]
             if len(members):
-                made = self(things.crops(planes(cover), members, numbers), told)
+                made, spread = self(things.crops(planes(cover), members, numbers), told)
+                if noise is not None:
+                    drawn = spread * noise[members, numbers].to(dtype)
+                    made = torch.cat([made[:, :2] + drawn, made[:, 2:]], dim=1)
                 made = made * step_scales(made, things.still.shape[2])
                 far = made[:, :2].norm(dim=1) >= STILL * things.still.shape[2] / UNIT
                 steps = steps.index_put((members, numbers), made * far[:, None])
             return things.posed(things.poses + steps)
 
-    def forward(self, crops: Tensor, told: Tensor) -> Tensor:
-        """(M, 4 + 2 C, G, G) and condition and facts (M, D + FACTS) -> steps (M, 3).
+    def forward(self, crops: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, 4 + 2 C, G, G) and condition and facts (M, D + FACTS) -> steps (M, 3), spread (M, 2).
 
-        These are x and y in units, and turns in TURN_UNIT.
+        Steps are the expected x and y in units, and turns in TURN_UNIT; the spread is the standard
+        deviation of x and y. (What registration finds of turns is mostly its own error.)
         """
-        step = self.one_step(crops, told)
+        step, spread = self.one_step(crops, told)
         if not self.mirrors:
-            return step
-        other = self.one_step(*self.mirrored(crops, told))
-        return (step + other * step.new_tensor(STEPS_IN_A_MIRROR)) / 2
+            return step, spread
+        other, also = self.one_step(*self.mirrored(crops, told))
+        return (step + other * step.new_tensor(STEPS_IN_A_MIRROR)) / 2, (spread + also) / 2
 
     def mirrored(self, crops: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """What is seen and told of the mirror image."""
         return crops.flip(-1), told * self.signs + self.offsets
 
-    def one_step(self, crops: Tensor, told: Tensor) -> Tensor:
+    def one_step(self, crops: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, without the mirror image."""
         hands = self.hands(told)
         touch = (self.grid - hands.view(-1, 2, 2)[..., None, None]).flatten(1, 2) / NEAR
@@ -155,8 +167,8 @@ class ThingMotion(nn.Module):
         flat = functional.silu(self.third(features)).flatten(1)
         hidden = functional.silu(self.hidden(torch.cat([flat, told], dim=1)))
         weights = self.weigh(hidden).view(len(told), 3, RULES)
-        step: Tensor = self.step(hidden) + (weights @ self.rules(told)[:, :, None])[:, :, 0]
-        return step
+        step = self.step(hidden) + (weights @ self.rules(told)[:, :, None])[:, :, 0]
+        return step, (self.spread(hidden).clamp(*LOG_VARIANCE_RANGE) / 2).exp()
 
     def hands(self, told: Tensor) -> Tensor:
         """Where the hand is from the middle of a thing, now and then, x and y in units: (M, 4)."""

@@ -19,7 +19,8 @@ Trained on its own rollouts. Without latent channels it is its own deterministic
 given samples afterwards (latent_flows.py).
 
 Shape letters: T frames, K context frames, B batch, C H W image, A action, S state, N condition,
-L latent channels, Z latent numbers (L h w), D coarse channels at h w = H/8 W/8.
+L latent channels, Z latent numbers (L h w, or those of `latent_flows` and two a thing), D coarse
+channels at h w = H/8 W/8.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class WarpModel(VideoModel[WarpState]):
         self.prior = LatentHead(2 * widths[2], channels) if channels else None
         self.posterior = LatentHead(2 * widths[2], channels) if channels else None
         self.latent_flows = LatentFlows(widths, count) if count else None
+        if self.latent_flows is not None and self.things is not None:
+            self.latent_dim += 2 * config.things
         self.mirror = mirror
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -243,12 +246,19 @@ class WarpModel(VideoModel[WarpState]):
         return replace(state, things=self.things.find(state.context))
 
     def pushed(
-        self, things: Things | None, cover: Cover | None, condition: Tensor
+        self, things: Things | None, cover: Cover | None, condition: Tensor, noise: Tensor | None
     ) -> Things | None:
-        """The things one step later; None where there are none."""
+        """The things one step later; None where there are none.
+
+        Args:
+            noise: (B, Z), of which the last numbers draw where things go
+        """
         if self.things is None or things is None or cover is None:
             return None
-        return self.things.advance(things, cover, condition)
+        drawn = None
+        if noise is not None and self.latent_flows is not None:
+            drawn = noise[:, self.latent_flows.count :].reshape(len(noise), -1, 2)
+        return self.things.advance(things, cover, condition, drawn)
 
     def imagine(
         self,
@@ -296,7 +306,7 @@ class WarpModel(VideoModel[WarpState]):
         batch take the prior's mean whatever is given. The things are moved on, if they are not
         given as they are after the step.
         """
-        things = things or self.pushed(state.things, cover, condition)
+        things = things or self.pushed(state.things, cover, condition, noise)
         if things is not None:
             state = replace(state, things=things, context=things.picture)
         scene = state.without_robot(_now(cover))

@@ -137,7 +137,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         condition = conditioner(action, state.robot_state, state.before).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)
         cover = self.model.cover(state.robot_state, action, state.before)
-        things = things or self.model.pushed(state.things, cover, condition)
+        things = things or self.model.pushed(state.things, cover, condition, noise)
         if things is not None:
             state = self._showing(state, things)
         sources = self._sources(state, cover)

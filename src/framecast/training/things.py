@@ -36,6 +36,7 @@ MOVED = 1.0  # units; who moves more in a step, is pushed
 DOUBT = 0.01  # a sample, that things lie ahead of the hand at all (Hoerl 1970)
 PLACINGS, NEAR_HAND = 10, 3.0  # units from the hand at which a thing has half the weight
 ROBUST = 1.0  # units; larger errors count by their size alone (Huber 1964)
+FARTHEST = 4.0  # units; what is farther from where it was expected was not found
 HELD_OUT = 0.1  # share of the windows, the last ones, that judge the network
 USEFUL = 0.95  # of the error of standing still there, which the network has to be below
 BYTE = 127  # of a crop's numbers, as they are kept
@@ -80,10 +81,16 @@ class _Samples:
         told[:, -FACTS:][:, STEP_FACTS] *= keeps[:, None]
         return replace(self, told=told)
 
-    def error(self, motion: ThingMotion) -> Tensor:
+    def errors(self, motion: ThingMotion) -> tuple[Tensor, Tensor]:
+        """Of the expected steps, and of how far from these the true ones are said to be.
+
+        The latter is the negative logarithm of a normal distribution's density, but for a constant.
+        """
         with torch.autocast(self.told.device.type, torch.bfloat16):
-            made = motion.one_step(self.crops.to(self.told.dtype) / BYTE, self.told)
-        return _robust(made.to(self.steps.dtype), self.steps)
+            made, spread = motion.one_step(self.crops.to(self.told.dtype) / BYTE, self.told)
+        made, spread = made.to(self.steps.dtype), spread.to(self.steps.dtype)
+        gap = (made.detach() - self.steps)[:, :2].clamp(-FARTHEST, FARTHEST)
+        return _robust(made, self.steps), (spread.log() + (gap / spread).square() / 2).mean()
 
 
 def fit_things(model: VideoModel[Any], store: EpisodeStore, preparing: Preparing = unheard) -> None:
@@ -145,6 +152,7 @@ def _along(watched: Watched, track: Track) -> Iterator[_Samples]:
 @torch.enable_grad()
 def _fit(motion: ThingMotion, samples: _Samples, preparing: Preparing) -> None:
     motion.requires_grad_(True)
+    torch.nn.init.zeros_(motion.spread.bias)
     number = len(samples.steps)
     random = np.random.default_rng(0)
     num_steps = min(STEPS, -(-MAX_PASSES * number // SAMPLES_A_STEP))
@@ -157,7 +165,8 @@ def _fit(motion: ThingMotion, samples: _Samples, preparing: Preparing) -> None:
         if motion.mirrors and random.random() < 0.5:
             batch = batch.in_a_mirror(motion)
         optimizer.zero_grad()
-        batch.error(motion).backward()  # type: ignore[no-untyped-call]
+        error, surprise = batch.errors(motion)
+        (error + surprise).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(motion.parameters(), LARGEST)
         optimizer.step()
         schedule.step()
@@ -210,7 +219,7 @@ def _orders(number: int, steps: int, random: np.random.Generator) -> Iterator[Te
 def _useful(motion: ThingMotion, samples: _Samples) -> bool:
     number = len(samples.steps)
     parts = [slice(first, first + SAMPLES_A_STEP) for first in range(0, number, SAMPLES_A_STEP)]
-    error = sum(float(part.error(motion)) * len(part.steps) for part in map(samples.at, parts))
+    error = sum(float(part.errors(motion)[0]) * len(part.steps) for part in map(samples.at, parts))
     still = float(_robust(torch.zeros_like(samples.steps), samples.steps)) * number
     return error < USEFUL * still
 
