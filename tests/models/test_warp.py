@@ -318,21 +318,23 @@ def test_the_loss_moves_things_as_a_prediction_does(
     assert (model.predict(clip, 2, None, states_given=True) - predicted).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("flows", [0, 4])
 @torch.no_grad()
-def test_with_a_latent_things_go_one_of_the_ways_they_may(
-    spec: ClipSpec, clip: Clip, monkeypatch: pytest.MonkeyPatch
+def test_by_noise_things_go_one_of_the_ways_they_may(
+    flows: int, spec: ClipSpec, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(thing_motion, "HAND_REACH", 100.0)
-    model = build(spec, sprites=1, things=3, latent_flows=True, latent_channels=4).eval()
-    assert model.latent_dim == 4 + 2 * 3
+    changes = {"latent_flows": True} if flows else {"sampled_things": True}
+    model = build(spec, sprites=1, things=3, latent_channels=flows, **changes).eval()
+    assert model.latent_dim == flows + 2 * 3
     assert model.sprites is not None
     assert model.things is not None
     paint(model.sprites, 0, (1.0, 0.0, 0.0), 20)
     torch.nn.init.constant_(model.things.step.bias, 2.0)
     torch.nn.init.zeros_(model.things.spread.bias)
     noise = torch.zeros(3, model.latent_dim)
-    noise[1, 4:] = 1.0
-    noise[2, :4] = 1.0
+    noise[1, flows:] = 1.0
+    noise[2, :flows] = 1.0
     frames = torch.full((2, 3, 3, 64, 64), 0.4)
     frames[..., 20:28, 34:46] = frames.new_tensor([0.1, 0.2, 0.9])[:, None, None]
     state = model.observe(frames, clip.actions[:1], torch.zeros(2, 3, 2))
@@ -345,6 +347,27 @@ def test_with_a_latent_things_go_one_of_the_ways_they_may(
     assert (things["expected"][:, 0] == 2).all()
     torch.testing.assert_close(way[1], torch.tensor([1.0, 1.0, 0.0]))
     assert (way[[0, 2]] == 0).all(), "the other numbers weigh flows"
+
+
+def test_a_loss_without_a_latent_expects_things_where_they_most_likely_are(
+    spec: ClipSpec, clip: Clip, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(thing_motion, "HAND_REACH", 100.0)
+    errors = []
+    for sampled in (False, True):
+        model = build(spec, sprites=1, things=3, latent_channels=0, sampled_things=sampled).eval()
+        assert model.things is not None
+        torch.nn.init.constant_(model.things.spread.bias, 2.0)
+        noise = torch.ones(5, 3, model.latent_dim)
+        loss = model.loss(clip, 0.0, torch.ones(5, 3, dtype=torch.bool), noise)
+        assert loss.kl_per_dimension is None
+        errors.append(loss.total)
+    assert torch.equal(*errors)
+
+
+def test_sampled_things_need_things():
+    with pytest.raises(UserError, match="sampled_things needs model.things"):
+        dataclasses.replace(SMALL, sampled_things=True)
 
 
 def test_things_need_sprites():

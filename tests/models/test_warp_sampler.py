@@ -110,7 +110,13 @@ def test_it_equals_the_model_in_double_precision(
 
 
 @pytest.mark.parametrize(
-    "changes", [SURE, {"mirror": "dx,x"} | SURE, {"latent_flows": True, "latent_channels": 3}]
+    "changes",
+    [
+        SURE,
+        {"mirror": "dx,x"} | SURE,
+        {"mirror": "dx,x", "sampled_things": True} | SURE,
+        {"latent_flows": True, "latent_channels": 3, "mirror": "dx,x"},
+    ],
 )
 @torch.no_grad()
 def test_things_move_as_in_the_model(changes: dict[str, object], monkeypatch: pytest.MonkeyPatch):

@@ -186,6 +186,9 @@ class WarpConfig(ModelConfig):
             of one colour, and drawn from there at every later step, moved as rigid wholes. How they
             move is told by a small network, fitted to the recordings before the training. 0 for
             none.
+        sampled_things: with things, a future that is drawn by noise has each of them go one of the
+            ways that it may, and without noise all go as expected; training is the same. So it is
+            with latent_flows anyhow, and there the training draws them too.
         refiner_width: channels of the layer that corrects the mixed frame; 0 leaves it as it is.
         mask_sharpness: factor on the mask's logits when predicting. Above 1, a place shows more of
             what is likeliest there and less of a mixture: sharper frames, at some cost in PSNR.
@@ -193,7 +196,8 @@ class WarpConfig(ModelConfig):
         mirror: for a world in which left and right are alike, the names of the actions and states
             that change their sign in a mirror, with commas between them. Then every prediction is
             the mean of that and of the mirror image's, which takes twice as long; a future that was
-            drawn is one, and stays as it is. Training is the same. Not with a spatial latent.
+            drawn by latent_flows is one, and stays as it is. Training is the same. Not with a
+            spatial latent.
     """
 
     kind: str = "warp"
@@ -215,11 +219,14 @@ class WarpConfig(ModelConfig):
     state_history: bool = False
     sprites: int = 0
     things: int = 0
+    sampled_things: bool = False
     refiner_width: int = 0
     mask_sharpness: float = 1.0
     mirror: str = ""
 
-    PREDICTION_ALONE: ClassVar[frozenset[str]] = frozenset({"mask_sharpness", "mirror"})
+    PREDICTION_ALONE: ClassVar[frozenset[str]] = frozenset(
+        {"mask_sharpness", "mirror", "sampled_things"}
+    )
 
     def __post_init__(self) -> None:
         _check_prior_share(self.prior_share)
@@ -245,6 +252,8 @@ class WarpConfig(ModelConfig):
                 f"model.things ({self.things}) needs model.sprites, got 0: how a thing is pushed "
                 "is told from where the robot is drawn."
             )
+        if self.sampled_things and not self.things:
+            raise UserError("model.sampled_things needs model.things, got 0.")
         if self.mirror and spatial_latent:
             raise UserError(
                 f"model.mirror ({self.mirror}) needs model.latent_channels 0 or "

@@ -2,8 +2,8 @@
 
 The clip and its mirror image are rolled out side by side, and the frame that is shown is the mean
 of both, the second turned back. The model's own errors differ between the two, what cannot
-be foreseen does not. A future that is drawn by noise is not asked for twice: the mean of two would
-be neither.
+be foreseen does not. A future whose motion is drawn by noise is not asked for twice: the mean of
+two would be neither. Things are moved once for both, drawn or not.
 """
 
 from __future__ import annotations
@@ -46,16 +46,20 @@ def imagine_both(
     action: Tensor,
     noise: Tensor | None,
     robot_state: Tensor | None,
+    alone: bool,
 ) -> tuple[Tensor, State]:
     """One step of a model, and where there is a mirror the mean with that of the mirror image.
 
     Each of the two goes on from its own frame; things are moved once for both, for a mean of two
     places is neither.
+
+    Args:
+        alone: leave the mirror image from now on
     """
     frame, following = imagine(state, action, noise, robot_state, None)
     if mirror is None or state.mirrored is None:
         return frame, following
-    if noise is not None and noise.shape[-1]:
+    if alone:
         return frame, replace(following, mirrored=None)
     turned = (mirror.action(action), noise, mirror.state(robot_state))
     things = None if following.things is None else following.things.in_a_mirror()

@@ -118,7 +118,8 @@ class WarpModel(VideoModel[WarpState]):
         self.prior = LatentHead(2 * widths[2], channels) if channels else None
         self.posterior = LatentHead(2 * widths[2], channels) if channels else None
         self.latent_flows = LatentFlows(widths, count) if count else None
-        if self.latent_flows is not None and self.things is not None:
+        self.samples_things = self.things is not None and (config.sampled_things or count > 0)
+        if self.samples_things:
             self.latent_dim += 2 * config.things
         self.mirror = mirror
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -147,8 +148,9 @@ class WarpModel(VideoModel[WarpState]):
             else:
                 fed = self.fed_frame(feed_truth[step], frames[step], predicted[-1])
                 state = replace(state, frame=fed)
+            drawn = None if self.prior is None else noise[step]
             frame, state, divergence = self._step(
-                state, condition, covers[step], noise[step], next_codes[step], num_prior
+                state, condition, covers[step], drawn, next_codes[step], num_prior
             )
             predicted.append(frame)
             divergences.append(divergence)
@@ -156,7 +158,7 @@ class WarpModel(VideoModel[WarpState]):
         kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
         kl = kl_per_dimension.sum()
         total = cost(error, self.config) + beta * kl
-        per_dimension = kl_per_dimension if self.latent_dim else None
+        per_dimension = None if self.prior is None else kl_per_dimension
         return Loss(total, error.square().mean(), kl, self._state_error(clip), per_dimension)
 
     def _energy_loss(self, clip: Clip, noise: Tensor) -> Loss:
@@ -256,8 +258,8 @@ class WarpModel(VideoModel[WarpState]):
         if self.things is None or things is None or cover is None:
             return None
         drawn = None
-        if noise is not None and self.latent_flows is not None:
-            drawn = noise[:, self.latent_flows.count :].reshape(len(noise), -1, 2)
+        if noise is not None and self.samples_things:
+            drawn = noise[:, noise.shape[1] - 2 * self.things.number :].view(len(noise), -1, 2)
         return self.things.advance(things, cover, condition, drawn)
 
     def imagine(
@@ -267,7 +269,8 @@ class WarpModel(VideoModel[WarpState]):
         noise: Tensor | None = None,
         robot_state: Tensor | None = None,
     ) -> tuple[Tensor, WarpState]:
-        return imagine_both(self._imagine, self.mirror, state, action, noise, robot_state)
+        alone = self.moves_by(noise)
+        return imagine_both(self._imagine, self.mirror, state, action, noise, robot_state, alone)
 
     def _imagine(
         self,
@@ -285,6 +288,10 @@ class WarpModel(VideoModel[WarpState]):
         )
         before = self.conditioner.recall(action, state.robot_state)
         return frame, replace(next_state, frame=frame, robot_state=standard, before=before)
+
+    def moves_by(self, noise: Tensor | None) -> bool:
+        """Whether noise draws how all moves, and not just where things go."""
+        return noise is not None and self.latent_flows is not None
 
     def sampler(self, bfloat16: bool) -> Sampler[Any]:
         return WarpSampler(self, bfloat16)
@@ -352,7 +359,7 @@ class WarpModel(VideoModel[WarpState]):
         batch_size = len(coarse)
         if self.prior is None or self.posterior is None:
             empty = coarse.new_zeros(batch_size, 0, *self.grid)
-            return empty, hidden.new_zeros(batch_size, self.latent_dim)
+            return empty, hidden.new_zeros(batch_size, 0)
         prior = self.prior(torch.cat([coarse, hidden.to(coarse.dtype)], dim=1))
         chosen, divergence = prior, prior.mean.new_zeros(batch_size, self.latent_dim)
         if next_code is not None:

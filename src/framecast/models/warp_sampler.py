@@ -122,8 +122,8 @@ class WarpSampler(Sampler[WarpSamplerState]):
         noise: Tensor | None = None,
         robot_state: Tensor | None = None,
     ) -> tuple[Tensor, WarpSamplerState]:
-        mirror = self.model.mirror
-        return imagine_both(self._imagine, mirror, state, action, noise, robot_state)
+        mirror, alone = self.model.mirror, self.model.moves_by(noise)
+        return imagine_both(self._imagine, mirror, state, action, noise, robot_state, alone)
 
     def _imagine(
         self,

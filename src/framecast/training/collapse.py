@@ -31,7 +31,7 @@ class CollapseWatch(StepCallback):
         self.latest.append(module.measured["kl"])
 
     def on_fit_end(self, trainer: Trainer, module: Any) -> None:
-        watched = module.model.latent_dim and len(self.latest) == WINDOW
+        watched = len(module.kl_per_dimension) and len(self.latest) == WINDOW
         nats = sum(self.latest) / max(1, len(self.latest))
         if watched and module.measured["beta"] > 0 and nats < COLLAPSED_NATS:
             self.warning = _words(module, nats)
