@@ -47,7 +47,7 @@ Floats = NDArray[np.float64]
 PLACED = 3.0  # pixels
 AS_OFTEN = 0.95  # share of recorded frames in which the gripper is recognised
 SHOWN = (0, 2, 4, 6, 9)
-STRIPS = 8
+STRIPS = 4
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,24 @@ def predictions(sampler: Sampler[Any], clips: ProtocolClips, protocol: Protocol)
     return np.concatenate(parts)
 
 
+def strips(known: list[Truth], rows: dict[str, Pictures]) -> Image.Image:
+    """Some steps of those clips in which most things are pushed by the last step, two by two."""
+    steps = [f"+{step + 1}" for step in SHOWN]
+    pushed = []
+    for truth in known:
+        ways = truth.futures.recorded_objects[-1, :, :2] - truth.futures.objects_before[:, :2]
+        pushed.append((np.linalg.norm(ways, axis=-1) > MOVED).sum())
+    chosen = np.argsort(pushed, kind="stable")[::-1][:STRIPS]
+    pictures = [
+        np.asarray(strip({name: rows[name][clip][list(SHOWN)] for name in rows}, steps, scale=2))
+        for clip in chosen
+    ]
+    pairs = [
+        np.concatenate(pictures[first : first + 2], axis=1) for first in range(0, len(pictures), 2)
+    ]
+    return Image.fromarray(np.concatenate(pairs))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -140,7 +158,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/pusher"))
     parser.add_argument("--clips", type=int, default=0, help="this many, spread evenly (all)")
     parser.add_argument("--futures", type=int, default=2, help="runs of the simulator (2)")
-    parser.add_argument("--strips", type=Path, help="write pictures of some clips here")
+    parser.add_argument(
+        "--strips", type=Path, help="draw the clips in which most things are pushed, here"
+    )
     options = parser.parse_args()
     protocol = replace(PRESETS["course"], max_clips=options.clips)
     clips = ProtocolClips.of(options.data, protocol)
@@ -148,13 +168,12 @@ def main() -> None:
     known = truths(clips, protocol, world)
     recorded = np.concatenate([world.arm.strengths(truth.frames) for truth in known])
     least = float(np.quantile(recorded, 1 - AS_OFTEN))
+    mean, still = f"mean of {options.futures} such runs", "the last context frame"
     rows = {
         "the recording": np.stack([truth.frames for truth in known]),
         "the simulator again": np.stack([truth.futures.frames[0] for truth in known]),
-        f"mean of {options.futures} such runs": np.stack([mean_of(t.futures) for t in known]),
-        "the last context frame": np.stack(
-            [np.broadcast_to(t.last, t.frames.shape) for t in known]
-        ),
+        mean: np.stack([mean_of(truth.futures) for truth in known]),
+        still: np.stack([np.broadcast_to(t.last, t.frames.shape) for t in known]),
     }
     for folder in options.runs:
         run = Run.open(folder)
@@ -176,13 +195,9 @@ def main() -> None:
         cells += [", ".join(f"{x:.2f}" for x in found[k][[0, 4, 9]]) for k in found]
         print(f"| {name} | {' | '.join(cells)} |")
     if options.strips is not None:
-        chosen = np.linspace(0, len(known) - 1, STRIPS).round().astype(int)
-        steps = [f"+{step + 1}" for step in SHOWN]
-        strips = [
-            strip({name: rows[name][clip][list(SHOWN)] for name in rows}, steps, scale=3)
-            for clip in chosen
-        ]
-        Image.fromarray(np.concatenate([np.asarray(one) for one in strips])).save(options.strips)
+        strips(known, {name: rows[name] for name in rows if name not in (mean, still)}).save(
+            options.strips
+        )
 
 
 if __name__ == "__main__":
