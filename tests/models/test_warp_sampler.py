@@ -137,6 +137,22 @@ def test_things_move_as_in_the_model(changes: dict[str, object], monkeypatch: py
         torch.testing.assert_close(fast, plain, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+@torch.no_grad()
+def test_the_mirror_is_left_where_noise_draws_how_all_moves_and_not_for_things(fast: bool):
+    spec = made_up(24, 40, 3)
+    clip, changes = random_clip(spec), {"sprites": 1, "things": 5, "mirror": "dx,x"}
+    latent = {"latent_flows": True, "latent_channels": 3}
+    for drawn, stays in ((latent, False), ({"sampled_things": True} | SURE, True)):
+        model = moving_model(spec, **changes | drawn)
+        maker = model.sampler(False) if fast else model
+        past = None if clip.states is None else clip.states[:2]
+        state = maker.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], past)
+        for noise, left in ((None, True), (torch.randn(3, model.latent_dim), stays)):
+            _, after = maker.imagine(state, clip.actions[1], noise)
+            assert (after.mirrored is not None) == left
+
+
 def _context(model: WarpModel, clip: Clip) -> tuple[WarpState, Tensor]:
     state = model.observe(clip.float_frames(model.dtype)[:2], clip.actions[:1], clip.states[:2])
     return state, clip.actions[1:]
