@@ -30,9 +30,7 @@ def paint(sprites: Sprites, number: int, colour: tuple[float, ...], half: int) -
 
 @torch.no_grad()
 def test_without_a_fit_the_robot_covers_nothing(spec: ClipSpec):
-    sprites = Sprites(2, spec)
-    cover = sprites.cover(torch.randn(3, 2), torch.randn(3, 2))
-    assert max(float(part.abs().max()) for part in (*cover.opacities, cover.then)) < 1e-7
+    assert float(Sprites(2, spec)(torch.randn(3, 2)).abs().max()) < 1e-7
 
 
 @torch.no_grad()
@@ -59,18 +57,6 @@ def test_the_last_sprite_lies_on_top(spec: ClipSpec):
     assert drawn[:, 32, 32].tolist() == pytest.approx([*RED, 1], abs=1e-6)
     assert drawn[:, 32, 26].tolist() == pytest.approx([*BLUE, 1], abs=1e-6)
     assert drawn[:, 32, 20].tolist() == pytest.approx([0, 0, 0, 0], abs=1e-6)
-
-
-@torch.no_grad()
-def test_what_is_covered_now_is_where_the_robot_is_drawn(spec: ClipSpec):
-    sprites = Sprites(2, spec)
-    sprites.begin(torch.Generator().manual_seed(0))
-    now, following = torch.randn(4, 3, 2), torch.randn(4, 3, 2)
-    cover = sprites.cover(now, following)
-    torch.testing.assert_close(cover.now, sprites(now))
-    torch.testing.assert_close(cover.then, sprites(following))
-    for step, one in enumerate(cover.unbind()):
-        torch.testing.assert_close(one.then, sprites(following[step]))
 
 
 def test_a_layer_hides_as_much_as_it_is_opaque():

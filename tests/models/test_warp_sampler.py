@@ -39,6 +39,9 @@ def moving_model(spec: ClipSpec, **changes: object) -> WarpModel:
     if model.sprites is not None:
         torch.nn.init.normal_(model.sprites.pictures, 0.0, 2.0)
         torch.nn.init.normal_(model.sprites.pose.weight, 0.0, 0.1)
+    if model.shade is not None:
+        model.shade.begin(torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(model.shade.says.weight, 0.0, 0.5)
     if model.things is not None:
         torch.nn.init.normal_(model.things.step.weight, 0.0, 1.0)
         torch.nn.init.zeros_(model.things.spread.bias)
@@ -87,6 +90,8 @@ def sampled(model: WarpModel, clip: Clip, noise: Tensor | None, **options: bool)
         ({"sprites": 2, "refiner_width": 8} | SURE, (24, 40, 3)),
         ({"sprites": 1, "state_history": True, "mirror": "dx,x"} | SURE, (24, 40, 1)),
         ({"sprites": 1, "latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
+        ({"sprites": 1, "shade": True, "mirror": "dx,x"} | SURE, (24, 40, 3)),
+        ({"sprites": 1, "shade": True, "latent_flows": True, "latent_channels": 3}, (24, 40, 1)),
         ({"mask_sharpness": 1.5}, (24, 40, 3)),
         ({"latent_flows": True, "latent_channels": 3}, (24, 40, 3)),
         ({"latent_channels": 0, "guided_flows": True, "mirror": "dx,x"}, (24, 40, 3)),

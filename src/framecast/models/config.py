@@ -182,6 +182,9 @@ class WarpConfig(ModelConfig):
         sprites: where there are states, so many pictures of the robot, fitted to the recordings
             before the training, are laid over what is moved, each where the state says; 0 for none.
             What they hide is kept and moved on behind them. Not with a spatial latent.
+        shade: with sprites, the robot's shadow is drawn too, where its state and the light in the
+            context say: it is taken off what is seen and laid on what is predicted. Fitted to the
+            recordings before the training.
         things: with sprites, so many things at most are found in the last context frame, as regions
             of one colour, and drawn from there at every later step, moved as rigid wholes. How they
             move is told by a small network, fitted to the recordings before the training. 0 for
@@ -218,6 +221,7 @@ class WarpConfig(ModelConfig):
     guided_flows: bool = False
     state_history: bool = False
     sprites: int = 0
+    shade: bool = False
     things: int = 0
     sampled_things: bool = False
     refiner_width: int = 0
@@ -246,6 +250,10 @@ class WarpConfig(ModelConfig):
                 f"model.sprites ({self.sprites}) needs model.latent_channels 0 or "
                 f"model.latent_flows, got {self.latent_channels} channels: a posterior sees frames "
                 "alone."
+            )
+        if self.shade and not self.sprites:
+            raise UserError(
+                "model.shade needs model.sprites, got 0: they say where the robot itself is."
             )
         if self.things and not self.sprites:
             raise UserError(

@@ -26,10 +26,12 @@ class MirroredState(RolloutState):
         one.
     things: of the last context frame, where they are by now; None before that, and where none are
         looked for
+    light: (B, L) as the context shows it; None where the robot's shadow is not drawn
     """
 
     mirrored: Any = field(default=None, kw_only=True)
     things: Things | None = field(default=None, kw_only=True)
+    light: Tensor | None = field(default=None, kw_only=True)
 
 
 State = TypeVar("State", bound=MirroredState)

@@ -13,7 +13,6 @@ Shape letters: B batch (any leading dimensions), S state, P sprites, C H W image
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -36,19 +35,24 @@ class Cover:
     Attributes:
         now: (B, C + 1, H, W) colours times opacity, and opacity, in the present frame
         then: (B, C + 1, H, W) the same in the next one
+        shade_now, shade_then: (B, 1, H, W) the share of light that is lost to its shadow in both,
+            none of it on the robot; None where that is not drawn (shade.py)
     """
 
     now: Tensor
     then: Tensor
+    shade_now: Tensor | None = None
+    shade_then: Tensor | None = None
 
     @property
     def opacities(self) -> tuple[Tensor, Tensor]:
         return self.now[:, -1:], self.then[:, -1:]
 
-    def unbind(self) -> Iterator[Cover]:
-        """Along the first dimension."""
-        for now, then in zip(self.now, self.then, strict=True):
-            yield Cover(now, then)
+    def at(self, step: int) -> Cover:
+        """Of several steps (T, B, ...) one."""
+        lost = (self.shade_now, self.shade_then)
+        shades = (None if shade is None else shade[step] for shade in lost)
+        return Cover(self.now[step], self.then[step], *shades)
 
 
 class Sprites(nn.Module):
@@ -65,10 +69,6 @@ class Sprites(nn.Module):
         nn.init.zeros_(self.pose.bias)
         self.requires_grad_(False)
         self.vanish()
-
-    def cover(self, state: Tensor, following: Tensor) -> Cover:
-        """Of the standardised states (B, S) in the present and in the next frame."""
-        return Cover(self(state), self(following))
 
     def forward(self, state: Tensor) -> Tensor:
         """(B, S) -> (B, C + 1, H, W): colours times opacity, and opacity, all in [0, 1]."""

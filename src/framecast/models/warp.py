@@ -13,7 +13,8 @@ Where the robot is and will be is drawn by sprites that its state moves (sprites
 sees what they cover and decides where they are shown. What is warped is then the scene, the frame
 without the robot; what the robot hides is kept there, moved, and seen again when it has passed.
 Things that the robot pushes are cut out of the last context frame, moved in it as rigid wholes, and
-shown where they are by then (things.py).
+shown where they are by then (things.py). The robot's shadow is taken off what is seen and laid on
+what is shown, where its state and the light say (shade.py): all between sees none.
 
 Trained on its own rollouts. Without latent channels it is its own deterministic twin, which can be
 given samples afterwards (latent_flows.py).
@@ -26,7 +27,7 @@ channels at h w = H/8 W/8.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,10 @@ from framecast.mirror import mirror_of
 from framecast.models.base import Loss, Sampler, VideoModel
 from framecast.models.conditioning import Conditioner
 from framecast.models.config import WarpConfig
+from framecast.models.covering import Covering
 from framecast.models.latent_flows import LatentFlows, energy_score
 from framecast.models.mirrored import imagine_both
+from framecast.models.shade import Shade, lit, shaded
 from framecast.models.sprites import Cover, Sprites, guessed
 from framecast.models.thing_motion import ThingMotion
 from framecast.models.things import Things
@@ -81,6 +84,8 @@ class WarpModel(VideoModel[WarpState]):
             Sprites(config.sprites, spec) if config.sprites and self.uses_states else None
         )
         covered, mirror = self.sprites is not None, mirror_of(config.mirror, spec)
+        self.shade = Shade(spec) if config.shade and covered else None
+        self.covering = Covering(self.conditioner, self.sprites, self.shade)
         self.things = (
             ThingMotion(
                 config.things,
@@ -134,27 +139,32 @@ class WarpModel(VideoModel[WarpState]):
         frames = clip.float_frames(self.dtype)
         states = self.conditioner.standard_states(clip.states)
         conditions = self.conditioner.conditions(clip.actions, states)
-        covers = self.covers(clip.actions, states)
-        next_codes = self._codes(frames[1:], frames[: self.num_context])
-        state = self._initial_state(frames[0], None if states is None else states[0])
+        context = frames[: self.num_context]
+        light = self.covering.light(context, None if states is None else states[: len(context)])
+        covers = self.covering.sequence(clip.actions, states, light)
+        next_codes = self._codes(frames[1:], context)
+        state = self._initial_state(frames[0], covers[0])
         num_prior = int(self.config.prior_share * clip.batch_size) if self.latent_dim else 0
         predicted: list[Tensor] = []
+        shown: list[Tensor] = []
         divergences: list[Tensor] = []
         for step, condition in enumerate(conditions):
             if step < self.num_context:
-                state = self._seen(state, frames[step], _now(covers[step]))
+                state = self._seen(state, frames[step], covers[step])
                 if step == self.num_context - 1:
                     state = self._found(state)
             else:
-                fed = self.fed_frame(feed_truth[step], frames[step], predicted[-1])
+                true = lit(frames[step], _shade_now(covers[step]))
+                fed = self.fed_frame(feed_truth[step], true, predicted[-1])
                 state = replace(state, frame=fed)
             drawn = None if self.prior is None else noise[step]
             frame, state, divergence = self._step(
                 state, condition, covers[step], drawn, next_codes[step], num_prior
             )
             predicted.append(frame)
+            shown.append(shaded(frame, _shade_then(covers[step])))
             divergences.append(divergence)
-        error = torch.stack(predicted) - frames[1:]
+        error = torch.stack(shown) - frames[1:]
         kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
         kl = kl_per_dimension.sum()
         total = cost(error, self.config) + beta * kl
@@ -206,40 +216,23 @@ class WarpModel(VideoModel[WarpState]):
         frames = frames.to(self.dtype)
         standard = self.conditioner.standard_states(states)
         next_codes = self._codes(frames[1:], frames[: self.num_context])
-        state = self._initial_state(frames[0], None if standard is None else standard[0])
-        covers = self.covers(actions, standard)
+        light = self.covering.light(frames, standard)
+        covers = self.covering.sequence(actions, standard, light)
+        last = None if standard is None else standard[-1]
+        end = self.covering.still(last, light)
+        state = self._initial_state(frames[0], (*covers, end)[0])
         for step, condition in enumerate(self.conditioner.conditions(actions, standard)):
-            state = self._seen(state, frames[step], _now(covers[step]))
+            state = self._seen(state, frames[step], covers[step])
             _, state, _ = self._step(state, condition, covers[step], None, next_codes[step])
         before = self.conditioner.recall_all(actions, standard)
-        last = None if standard is None else standard[-1]
-        state = replace(state, robot_state=last, before=None if before is None else before[-1])
-        return self._seen(state, frames[-1], self._robot(last))
+        before = None if before is None else before[-1]
+        state = replace(state, robot_state=last, before=before, light=light)
+        return self._seen(state, frames[-1], end)
 
-    def covers(self, actions: Tensor, states: Tensor | None) -> list[Cover | None]:
-        """What the robot covers at every step of a sequence (T, B, A), (T + 1, B, S)."""
-        if self.sprites is None or states is None:
-            return [None] * len(actions)
-        following = self.conditioner.next_states(actions, states)
-        return [*self.sprites.cover(states[:-1], following).unbind()]
-
-    def cover(self, standard: Tensor | None, action: Tensor, before: Tensor | None) -> Cover | None:
-        """What the robot covers at one step; before as the conditioner recalls it."""
-        if self.sprites is None or standard is None:
-            return None
-        following = self.conditioner.next_state(standard, action, before)
-        return self.sprites.cover(standard, following)
-
-    def _robot(self, standard: Tensor | None) -> Tensor | None:
-        """As it is drawn in a frame, (B, C + 1, H, W)."""
-        if self.sprites is None or standard is None:
-            return None
-        return cast(Tensor, self.sprites(standard))
-
-    def _seen(self, state: WarpState, frame: Tensor, robot: Tensor | None) -> WarpState:
-        """A frame of the context, and the robot as it is drawn in it, taken in."""
-        state = replace(state, frame=frame)
-        return replace(state, context=state.without_robot(robot))
+    def _seen(self, state: WarpState, frame: Tensor, cover: Cover | None) -> WarpState:
+        """A frame of the context, and what the robot covers in it, taken in."""
+        state = replace(state, frame=lit(frame, _shade_now(cover)))
+        return replace(state, context=state.without_robot(_now(cover)))
 
     def _found(self, state: WarpState) -> WarpState:
         """The things of the last context frame, found."""
@@ -281,13 +274,14 @@ class WarpModel(VideoModel[WarpState]):
         things: Things | None,
     ) -> tuple[Tensor, WarpState]:
         condition = self.conditioner(action, state.robot_state, state.before)
-        cover = self.cover(state.robot_state, action, state.before)
+        cover = self.covering.step(state.robot_state, action, state.before, state.light)
         frame, next_state, _ = self._step(state, condition, cover, noise, None, things=things)
         standard = self.conditioner.state_after(
             state.robot_state, action, robot_state, state.before
         )
         before = self.conditioner.recall(action, state.robot_state)
-        return frame, replace(next_state, frame=frame, robot_state=standard, before=before)
+        next_state = replace(next_state, frame=frame, robot_state=standard, before=before)
+        return shaded(frame, _shade_then(cover)), next_state
 
     def moves_by(self, noise: Tensor | None) -> bool:
         """Whether noise draws how all moves, and not just where things go."""
@@ -306,7 +300,7 @@ class WarpModel(VideoModel[WarpState]):
         num_prior: int = 0,
         things: Things | None = None,
     ) -> tuple[Tensor, WarpState, Tensor]:
-        """The next frame, the state but for that frame, and the divergence (B, Z).
+        """The next frame without the shade, the state but for it, and the divergence (B, Z).
 
         The latent comes from the posterior where the next frame's code is given, else from the
         prior; without noise it is the distribution's mean. The first `num_prior` members of the
@@ -382,12 +376,20 @@ class WarpModel(VideoModel[WarpState]):
         coarse: Tensor = self.encoder(flat, sources.flatten(0, 1), flat)[2]
         return coarse.view(num_steps, batch_size, *coarse.shape[1:])
 
-    def _initial_state(self, frame: Tensor, robot_state: Tensor | None) -> WarpState:
+    def _initial_state(self, frame: Tensor, cover: Cover | None) -> WarpState:
+        frame = lit(frame, _shade_now(cover))
         zeros = frame.new_zeros(len(frame), self.config.coarse_width, *self.grid)
-        robot = self._robot(robot_state)
-        scene = frame if robot is None else guessed(frame, robot)
-        return WarpState(robot_state, frame, scene, scene, quarters(scene), zeros, zeros)
+        scene = frame if cover is None else guessed(frame, cover.now)
+        return WarpState(None, frame, scene, scene, quarters(scene), zeros, zeros)
 
 
 def _now(cover: Cover | None) -> Tensor | None:
     return None if cover is None else cover.now
+
+
+def _shade_now(cover: Cover | None) -> Tensor | None:
+    return None if cover is None else cover.shade_now
+
+
+def _shade_then(cover: Cover | None) -> Tensor | None:
+    return None if cover is None else cover.shade_then

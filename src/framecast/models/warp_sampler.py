@@ -26,6 +26,7 @@ from torch.nn import functional
 from framecast.models.base import Sampler
 from framecast.models.layers import doubling_weight
 from framecast.models.mirrored import MirroredState, imagine_both
+from framecast.models.shade import shaded
 from framecast.models.sprites import Cover, behind
 from framecast.models.things import Things
 from framecast.models.warp_compositor import quarters, woven
@@ -111,6 +112,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             state.latent,
             state.before,
             things=state.things,
+            light=state.light,
             mirrored=None if state.mirrored is None else self.begin(state.mirrored),
         )
 
@@ -136,7 +138,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
         conditioner = self.model.conditioner
         condition = conditioner(action, state.robot_state, state.before).to(self.model.dtype)
         for_coarse, for_middle = self.model.embed_condition(condition)
-        cover = self.model.cover(state.robot_state, action, state.before)
+        cover = self.model.covering.step(state.robot_state, action, state.before, state.light)
         things = things or self.model.pushed(state.things, cover, condition, noise)
         if things is not None:
             state = self._showing(state, things)
@@ -172,7 +174,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             cell=cell,
             latent=weights,
         )
-        return frame, state
+        return frame if cover is None else shaded(frame, cover.shade_then), state
 
     def _showing(self, state: WarpSamplerState, things: Things) -> WarpSamplerState:
         """The state with these things where they are by now."""

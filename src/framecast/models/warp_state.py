@@ -17,7 +17,7 @@ from framecast.models.sprites import behind
 @dataclass(frozen=True)
 class WarpState(MirroredState):
     """Attributes:
-    frame: (B, C, H, W) the latest, true or predicted
+    frame: (B, C, H, W) the latest, true or predicted, without the shadow that `shade` draws
     scene: (B, C, H, W) what was expected of that frame without the robot; the frame itself, where
         there are no sprites
     context: (B, C, H, W) the last context frame, without the robot; where there are things, with

@@ -41,6 +41,7 @@ from framecast.training.preparing import Preparing, unheard
 from framecast.training.recipe import Recipe
 from framecast.training.runs import Checkpoint, Run, build_model, load_weights
 from framecast.training.settings import TrainingConfig
+from framecast.training.shade import fit_shade
 from framecast.training.sprites import fit_sprites
 from framecast.training.starting import freeze_taken, spec_to_start_from, take_weights
 from framecast.training.states import fit_states
@@ -140,7 +141,12 @@ def _prepare(
     model: VideoModel[Any], lacking: list[str], store: EpisodeStore, preparing: Preparing
 ) -> None:
     """Fit to the recordings what is fitted before the first step, where it is new."""
-    fits = (("state_predictor", fit_states), ("sprites", fit_sprites), ("things", fit_things))
+    fits = (
+        ("state_predictor", fit_states),
+        ("sprites", fit_sprites),
+        ("shade", fit_shade),
+        ("things", fit_things),
+    )
     for part, fit in fits:  # each may use those before it
         if any(part in name for name in lacking):
             fit(model, store, preparing)

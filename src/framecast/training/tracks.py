@@ -18,6 +18,7 @@ from torch import Tensor
 from framecast.clip import Clip
 from framecast.data.windows import Windows
 from framecast.models.regions import UNIT, colours_apart
+from framecast.models.shade import lit
 from framecast.models.sprites import Cover, guessed
 from framecast.models.thing_motion import near
 from framecast.models.things import Things, cut, step_scales
@@ -49,7 +50,7 @@ class Watched:
 
     Attributes:
         things: of the first frames
-        frames: (T, B, C, H, W)
+        frames: (T, B, C, H, W) without the robot's shadow, where that is drawn
         robots: T of (B, C + 1, H, W), as it is drawn in each frame
         covers: T - 1 of what it covers
         conditions: (T - 1, B, D)
@@ -67,12 +68,18 @@ class Watched:
         assert model.things is not None
         assert model.sprites is not None
         assert standard is not None
-        covers = [cover for cover in model.covers(clip.actions, standard) if cover is not None]
+        covering, frames = model.covering, clip.float_frames(model.dtype)
+        context = slice(0, model.num_context)
+        light = covering.light(frames[context], standard[context])
+        ends = covering.still(standard[-1], light)
+        covers = (*covering.sequence(clip.actions, standard, light), ends)
+        seen = [cover for cover in covers if cover is not None]
         conditions = model.conditioner.conditions(clip.actions, standard)
-        robots = [*(cover.now for cover in covers), model.sprites(standard[-1])]
-        frames = clip.float_frames(model.dtype)
+        robots = [cover.now for cover in seen]
+        pairs = zip(frames, seen, strict=True)
+        frames = torch.stack([lit(frame, cover.shade_now) for frame, cover in pairs])
         things = model.things.find(guessed(frames[0], robots[0]))
-        return cls(things, frames, robots, covers, conditions)
+        return cls(things, frames, robots, seen[:-1], conditions)
 
 
 def parts_of(windows: Windows) -> list[NDArray[np.int64]]:
