@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from framecast.clip import ClipSpec
-from framecast.models.sprites import bent, num_bent
+from framecast.models.sprites import Cover, bent, num_bent
 from framecast.models.warp_compositor import pixel_planes
 
 LIGHT = 4
@@ -123,11 +123,15 @@ class Shade(nn.Module):
         nn.init.constant_(self.says.bias, logit)
 
 
-def lit(picture: Tensor, shade: Tensor | None) -> Tensor:
-    """A picture (B, C, ...) without the shade (B, 1, ...) that lies in it."""
-    return picture if shade is None else (picture / (1 - shade)).clamp(max=1)
+def lit(frame: Tensor, cover: Cover | None) -> Tensor:
+    """The present frame (B, C, H, W) without the shade that lies in it."""
+    if cover is None or cover.shade_now is None:
+        return frame
+    return (frame / (1 - cover.shade_now)).clamp(max=1)
 
 
-def shaded(picture: Tensor, shade: Tensor | None) -> Tensor:
-    """A picture (B, C, ...) with a shade (B, 1, ...) on it."""
-    return picture if shade is None else picture * (1 - shade)
+def shaded(frame: Tensor, cover: Cover | None) -> Tensor:
+    """The next frame (B, C, H, W) with the shade that will lie in it."""
+    if cover is None or cover.shade_then is None:
+        return frame
+    return frame * (1 - cover.shade_then)

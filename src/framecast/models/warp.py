@@ -154,7 +154,7 @@ class WarpModel(VideoModel[WarpState]):
                 if step == self.num_context - 1:
                     state = self._found(state)
             else:
-                true = lit(frames[step], _shade_now(covers[step]))
+                true = lit(frames[step], covers[step])
                 fed = self.fed_frame(feed_truth[step], true, predicted[-1])
                 state = replace(state, frame=fed)
             drawn = None if self.prior is None else noise[step]
@@ -162,7 +162,7 @@ class WarpModel(VideoModel[WarpState]):
                 state, condition, covers[step], drawn, next_codes[step], num_prior
             )
             predicted.append(frame)
-            shown.append(shaded(frame, _shade_then(covers[step])))
+            shown.append(shaded(frame, covers[step]))
             divergences.append(divergence)
         error = torch.stack(shown) - frames[1:]
         kl_per_dimension = torch.stack(divergences)[:, num_prior:].mean(dim=(0, 1))
@@ -231,7 +231,7 @@ class WarpModel(VideoModel[WarpState]):
 
     def _seen(self, state: WarpState, frame: Tensor, cover: Cover | None) -> WarpState:
         """A frame of the context, and what the robot covers in it, taken in."""
-        state = replace(state, frame=lit(frame, _shade_now(cover)))
+        state = replace(state, frame=lit(frame, cover))
         return replace(state, context=state.without_robot(_now(cover)))
 
     def _found(self, state: WarpState) -> WarpState:
@@ -281,7 +281,7 @@ class WarpModel(VideoModel[WarpState]):
         )
         before = self.conditioner.recall(action, state.robot_state)
         next_state = replace(next_state, frame=frame, robot_state=standard, before=before)
-        return shaded(frame, _shade_then(cover)), next_state
+        return shaded(frame, cover), next_state
 
     def moves_by(self, noise: Tensor | None) -> bool:
         """Whether noise draws how all moves, and not just where things go."""
@@ -377,7 +377,7 @@ class WarpModel(VideoModel[WarpState]):
         return coarse.view(num_steps, batch_size, *coarse.shape[1:])
 
     def _initial_state(self, frame: Tensor, cover: Cover | None) -> WarpState:
-        frame = lit(frame, _shade_now(cover))
+        frame = lit(frame, cover)
         zeros = frame.new_zeros(len(frame), self.config.coarse_width, *self.grid)
         scene = frame if cover is None else guessed(frame, cover.now)
         return WarpState(None, frame, scene, scene, quarters(scene), zeros, zeros)
@@ -385,11 +385,3 @@ class WarpModel(VideoModel[WarpState]):
 
 def _now(cover: Cover | None) -> Tensor | None:
     return None if cover is None else cover.now
-
-
-def _shade_now(cover: Cover | None) -> Tensor | None:
-    return None if cover is None else cover.shade_now
-
-
-def _shade_then(cover: Cover | None) -> Tensor | None:
-    return None if cover is None else cover.shade_then

@@ -174,7 +174,7 @@ class WarpSampler(Sampler[WarpSamplerState]):
             cell=cell,
             latent=weights,
         )
-        return frame if cover is None else shaded(frame, cover.shade_then), state
+        return shaded(frame, cover), state
 
     def _showing(self, state: WarpSamplerState, things: Things) -> WarpSamplerState:
         """The state with these things where they are by now."""

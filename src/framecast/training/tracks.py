@@ -77,7 +77,7 @@ class Watched:
         conditions = model.conditioner.conditions(clip.actions, standard)
         robots = [cover.now for cover in seen]
         pairs = zip(frames, seen, strict=True)
-        frames = torch.stack([lit(frame, cover.shade_now) for frame, cover in pairs])
+        frames = torch.stack([lit(frame, cover) for frame, cover in pairs])
         things = model.things.find(guessed(frames[0], robots[0]))
         return cls(things, frames, robots, seen[:-1], conditions)
 
