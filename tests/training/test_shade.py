@@ -80,7 +80,8 @@ def drawn(model: WarpModel, seen: Episode, asked: Episode) -> np.ndarray:
 def test_it_lies_where_the_light_of_an_unseen_episode_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(shade, "STEPS", 700)
+    monkeypatch.setattr(shade, "STEPS", 300)
+    monkeypatch.setattr(shade, "RATE", 6e-3)
     model = fitted(tmp_path / "robots", casts=True)
     assert model.shade is not None
     assert not any(weight.requires_grad for weight in model.shade.parameters())

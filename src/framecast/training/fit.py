@@ -140,7 +140,12 @@ def _take(model: VideoModel[Any], recipe: Recipe) -> list[str]:
 def _prepare(
     model: VideoModel[Any], lacking: list[str], store: EpisodeStore, preparing: Preparing
 ) -> None:
-    """Fit to the recordings what is fitted before the first step, where it is new."""
+    """Fit to the recordings what is fitted before the first step, where it is new.
+
+    The first process does so for all; the others are sent its weights before their first step.
+    """
+    if not is_first_process():
+        return
     fits = (
         ("state_predictor", fit_states),
         ("sprites", fit_sprites),

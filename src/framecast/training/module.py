@@ -138,6 +138,10 @@ class TrainingModule(LightningModule):
         if self.average is not None:
             self.average.model.to(self.device)
 
+    def on_train_start(self) -> None:
+        if self.average is not None and self.step == 0:  # now all have what the first has fitted
+            self.average = WeightAverage(self.model, self.average.decay)
+
     def train_dataloader(self) -> DataLoader[Clip]:
         """From the present step to the end of its epoch."""
         end = min((self.epoch + 1) * self.recipe.training.epoch_size, self.recipe.num_steps)
