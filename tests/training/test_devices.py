@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 
 from framecast.errors import UserError
+from framecast.training import fit
 from framecast.training.callbacks import Agreement
 from framecast.training.devices import Devices
 from framecast.training.module import TrainingModule
@@ -32,12 +34,21 @@ SETTINGS = (
 )
 
 
-def trained_by_two(launcher: list[str], data: Path, out: Path, *options: str) -> None:
-    command = [*launcher, "framecast", "train", "course", "--data", str(data), "--out", str(out)]
+WARP = (
+    *("--model.fine_width=8", "--model.middle_width=8", "--model.coarse_width=8"),
+    *("--model.depth=1", "--model.refiner_width=8", "--model.things=0"),
+    *("--clips.horizon=3", "--clips.first_horizon=0", "--optimizer.lr_schedule=constant"),
+    *("--optimizer.warmup_steps=0", "--training.precision=32-true", "--training.log_every=1"),
+    *("--training.validation_clips=2", "--training.film_frames=6", "--training.max_minutes=0"),
+)
+
+
+def trained_by_two(
+    launcher: list[str], recipe: str, data: Path, out: Path, options: tuple[str, ...]
+) -> None:
+    command = [*launcher, "framecast", "train", recipe, "--data", str(data), "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *TINY, *SETTINGS, *options], capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Training finished at step 4") == 1
 
@@ -61,7 +72,8 @@ def test_two_processes_take_the_steps_of_one_on_the_joined_batch(
     data = ("--data", squares, "--out", alone)
     assert framecast("train", "course", *data, *TINY, *SETTINGS).code == 0
     devices = () if "torch.distributed.run" in launcher else ("--devices", "2")
-    trained_by_two([sys.executable, *launcher], squares, together, *devices)
+    options = (*TINY, *SETTINGS, *devices)
+    trained_by_two([sys.executable, *launcher], "course", squares, together, options)
 
     one, two = (load_file(run / "checkpoints/last.safetensors") for run in (alone, together))
     assert one.keys() == two.keys()
@@ -72,6 +84,40 @@ def test_two_processes_take_the_steps_of_one_on_the_joined_batch(
         for run in (alone, together)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_what_is_fitted_before_the_training_is_fitted_once_and_sent_to_the_others(
+    squares: Path, tmp_path: Path, framecast: Command
+):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    options = (*WARP, *SETTINGS)
+    assert framecast("train", "warp", "--data", squares, "--out", alone, *options).code == 0
+    devices = (*options, "--devices", "2")
+    trained_by_two([sys.executable, "-m"], "warp", squares, together, devices)
+    one, two = (load_file(run / "checkpoints/last.safetensors") for run in (alone, together))
+    assert one.keys() == two.keys()
+    assert any("shade" in name for name in one)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-5, msg=name)
+    losses = [
+        [float(row["loss"]) for row in read_table(run / "metrics.csv") if row["loss"]]
+        for run in (alone, together)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_the_others_fit_nothing(monkeypatch: pytest.MonkeyPatch):
+    def fitted(*_: object) -> None:
+        raise AssertionError("fitted by a process that is not the first")
+
+    for name in ("fit_states", "fit_sprites", "fit_shade", "fit_things"):
+        monkeypatch.setattr(fit, name, fitted)
+    parts = ["state_predictor.rule", "sprites.pose", "shade.says", "things.step"]
+    model, store = cast(Any, None), cast(Any, None)
+    with pytest.raises(AssertionError, match="not the first"):
+        fit._prepare(model, parts, store, lambda *_: None)
+    monkeypatch.setattr(fit, "is_first_process", lambda: False)
+    fit._prepare(model, parts, store, lambda *_: None)
 
 
 def test_two_processes_stop_together_when_one_is_told_to(squares: Path, tmp_path: Path):
