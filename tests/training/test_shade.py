@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,12 @@ import torch
 
 from framecast.data.episodes import Episode, EpisodeStore
 from framecast.data.writer import DatasetWriter, Header
-from framecast.models.config import WarpConfig
 from framecast.models.warp import WarpModel
 from framecast.training import shade
 from framecast.training.shade import fit_shade
+from tests.training import test_sprites
 
-SMALL = WarpConfig(
-    num_flows=2,
-    latent_channels=0,
-    fine_width=8,
-    middle_width=8,
-    coarse_width=8,
-    sprites=1,
-    shade=True,
-)
+SMALL = dataclasses.replace(test_sprites.SMALL, shade=True)
 SIDE, HALF, FRAMES = 32, 3, 10
 LOST = 0.5
 
