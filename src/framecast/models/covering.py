@@ -47,11 +47,12 @@ class Covering:
     def step(
         self, state: Tensor | None, action: Tensor, before: Tensor | None, light: Tensor | None
     ) -> Cover | None:
-        """At one step; before as the conditioner recalls it."""
+        """At one step of a rollout, whose present frame has no shade; before as it is recalled."""
         if state is None or self.sprites is None:
             return None
         following = self.conditioner.next_state(state, action, before)
-        return self._cover(self.sprites, state, following, light)
+        then = self.sprites(following)
+        return Cover(self.sprites(state), then, None, self._lost(following, then, light))
 
     def still(self, state: Tensor | None, light: Tensor | None) -> Cover | None:
         """In one frame, as if the robot stayed where it is."""

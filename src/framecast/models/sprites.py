@@ -36,7 +36,7 @@ class Cover:
         now: (B, C + 1, H, W) colours times opacity, and opacity, in the present frame
         then: (B, C + 1, H, W) the same in the next one
         shade_now, shade_then: (B, 1, H, W) the share of light that is lost to its shadow in both,
-            none of it on the robot; None where that is not drawn (shade.py)
+            none of it on the robot; None where that is not drawn (shade.py) or not in the frame
     """
 
     now: Tensor
