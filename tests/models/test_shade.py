@@ -11,7 +11,8 @@ from torch import nn
 from framecast.clip import ClipSpec
 from framecast.errors import UserError
 from framecast.models.config import WarpConfig
-from framecast.models.shade import LIGHT, Shade
+from framecast.models.shade import LIGHT, Shade, lit
+from framecast.models.sprites import Cover
 from framecast.models.warp import WarpModel
 
 SMALL = WarpConfig(
@@ -116,6 +117,12 @@ def test_the_model_sees_frames_without_it_and_shows_them_with_it(spec: ClipSpec)
     assert cover.shade_then is not None
     assert cover.shade_then.max() > 0.4
     torch.testing.assert_close(shown, after.frame * (1 - cover.shade_then), rtol=0, atol=1e-5)
+
+
+def test_a_black_frame_in_a_shade_that_takes_all_light_stays_black():
+    robot, shade = torch.zeros(1, 4, 8, 8), torch.ones(1, 1, 8, 8)
+    black = torch.zeros(1, 3, 8, 8)
+    assert torch.equal(lit(black, Cover(robot, robot, shade, shade)), black)
 
 
 def test_it_needs_sprites():

@@ -41,7 +41,9 @@ class Covering:
         if states is None or self.sprites is None or not len(actions):
             return [None] * len(actions)
         following = self.conditioner.next_states(actions, states)
-        cover = self._cover(self.sprites, states[:-1], following, light)
+        now, then = self.sprites(states[:-1]), self.sprites(following)
+        shades = self._lost(states[:-1], now, light), self._lost(following, then, light)
+        cover = Cover(now, then, *shades)
         return [cover.at(step) for step in range(len(actions))]
 
     def step(
@@ -58,13 +60,9 @@ class Covering:
         """In one frame, as if the robot stayed where it is."""
         if state is None or self.sprites is None:
             return None
-        return self._cover(self.sprites, state, state, light)
-
-    def _cover(
-        self, sprites: Sprites, states: Tensor, following: Tensor, light: Tensor | None
-    ) -> Cover:
-        now, then = sprites(states), sprites(following)
-        return Cover(now, then, self._lost(states, now, light), self._lost(following, then, light))
+        robot = self.sprites(state)
+        shade = self._lost(state, robot, light)
+        return Cover(robot, robot, shade, shade)
 
     def _lost(self, states: Tensor, robot: Tensor, light: Tensor | None) -> Tensor | None:
         """To the shadow of a robot (..., C + 1, H, W) that is drawn for these states (..., S)."""

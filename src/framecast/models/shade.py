@@ -26,6 +26,7 @@ LIGHT = 4
 NUM_LINES, JOINED, HIDDEN = 24, 24, 64
 WIDTHS, GRID = (16, 32, 32), 8
 STEEPNESS = 4.0  # of a line, a side of the picture being 2
+LEAST = 0.1  # share of the light that is taken to be left anywhere, when a frame is lit again
 FAINT, NONE = -2.0, -30.0  # logits of what is lost, at the start of a fit and without one
 
 
@@ -127,7 +128,7 @@ def lit(frame: Tensor, cover: Cover | None) -> Tensor:
     """The present frame (B, C, H, W) without the shade that lies in it."""
     if cover is None or cover.shade_now is None:
         return frame
-    return (frame / (1 - cover.shade_now)).clamp(max=1)
+    return (frame / (1 - cover.shade_now).clamp(min=LEAST)).clamp(max=1)
 
 
 def shaded(frame: Tensor, cover: Cover | None) -> Tensor:

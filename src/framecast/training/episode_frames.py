@@ -56,13 +56,12 @@ class EpisodeFrames:
             kept = spread(len(shown), max_frames)
             rows.append(looked_at[kept])
             pictures.append(shown[kept])
-            backgrounds.append(np.quantile(shown, quantile, axis=0))
+            backgrounds.append(np.quantile(shown, quantile, axis=0).astype(np.uint8))
         states = torch.from_numpy(np.array(store.state[np.concatenate(rows)]))
         standard = conditioner.standard_states(states)
         assert standard is not None
         episode = np.repeat(np.arange(len(rows)), [len(chosen) for chosen in rows])
-        behind = np.stack(backgrounds).astype(np.uint8)
-        return cls(np.concatenate(pictures), episode, behind, standard)
+        return cls(np.concatenate(pictures), episode, np.stack(backgrounds), standard)
 
     def split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The frames to learn from, and those of the episodes that are held out."""
